@@ -1,0 +1,11 @@
+"""cyevent: libevent rebuilt in Cython."""
+
+import os as _os
+
+from cyevent.core.constants import *  # noqa: F403
+from cyevent.core.reactor import Duration, Event, EventBase, Signal, Timer
+
+
+def get_include() -> str:
+    """Returns the directory of the C headers, for a compiler's include path."""
+    return _os.path.join(_os.path.dirname(__file__), "include")

@@ -1,0 +1,699 @@
+"""Bases: configuration, construction, destruction, questions."""
+
+from libc.errno cimport errno
+from libc.limits cimport INT_MAX
+from libc.stdint cimport uint8_t, uint64_t
+from libc.stdio cimport FILE, fprintf, fputs, snprintf
+from libc.stdlib cimport getenv
+from libc.string cimport memset, strcmp, strlen
+from cyevent.backends.registry cimport backend_count, backend_at
+from cyevent.backends.vtable cimport event_op
+from cyevent.core.clock cimport (
+    monotonic_ns, ns_to_timeval, timeval_to_ns, wall_clock_ns, NS_PER_S, NS_PER_US,
+)
+from cyevent.core.event cimport (
+    base_now, base_wall_offset_, callback_to_event, event_add_nolock_, event_assign,
+    event_del_nolock_,
+)
+from cyevent.core.fdmap cimport evmap_clear_, evmap_io_active_, evmap_moved_, evmap_reinit_io_, evmap_reinit_signals_
+from cyevent.core.log cimport event_msgx_, event_warn_, event_warnx_
+from cyevent.core.memory cimport mm_calloc, mm_free, mm_malloc, mm_strdup
+from cyevent.core.queue cimport remove_active, remove_active_later
+from cyevent.core.signals cimport (
+    evsig_dealloc_, evsig_init_, evsig_method_, evsig_reinit_,
+)
+from cyevent.core.sys cimport *
+from cyevent.core.threads cimport (
+    EVLOCK_LOCK, EVLOCK_UNLOCK, evthread_cond_alloc_, evthread_cond_free_, evthread_lock_alloc_,
+    evthread_lock_free_,
+)
+from cyevent.core.timers cimport HEAP_ROOT, timer_heap_free, timer_heap_top
+from cyevent.core.types cimport *
+from cyevent.core.types cimport (
+    common_timeout, event, event_callback, event_config_entry, event_once, event_queue, evwatch,
+)
+
+cdef extern from *:
+    """
+    #ifdef __linux__
+      #include <sys/eventfd.h>
+    #else
+      #define EFD_NONBLOCK 0
+      #define EFD_CLOEXEC 0
+      static inline int eventfd(unsigned n, int flags) { (void)n; (void)flags; errno = ENOSYS; return -1; }
+    #endif
+    #if defined(__GLIBC__)
+      #define cyevent_secure_getenv secure_getenv
+    #else
+      #define cyevent_secure_getenv getenv
+    #endif
+    """
+    int EFD_NONBLOCK, EFD_CLOEXEC
+    int eventfd(unsigned n, int flags) noexcept nogil
+    const char *cyevent_secure_getenv(const char *name) noexcept nogil
+
+cdef enum:
+    MAX_METHODS = 16
+    VERSION_NUMBER = 0x02020100      # the libevent API that is spoken here
+
+cdef const char *method_names[MAX_METHODS + 1]
+
+
+# --- configuration ----------------------------------------------------------------------------------
+
+cdef event_config *event_config_new() noexcept nogil:
+    cdef event_config *config = <event_config *>mm_calloc(1, sizeof(event_config))
+    if config == NULL:
+        return NULL
+    config.max_dispatch_interval = -1
+    config.max_dispatch_callbacks = INT_MAX
+    config.limit_callbacks_after_prio = 1
+    return config
+
+
+cdef void event_config_free(event_config *config) noexcept nogil:
+    cdef event_config_entry *entry
+    while config.avoided != NULL:
+        entry = config.avoided
+        config.avoided = entry.next
+        mm_free(entry.avoid_method)
+        mm_free(entry)
+    mm_free(config)
+
+
+cdef int event_config_avoid_method(event_config *config, const char *method) noexcept nogil:
+    cdef event_config_entry *entry = <event_config_entry *>mm_malloc(sizeof(event_config_entry))
+    if entry == NULL:
+        return -1
+    entry.avoid_method = mm_strdup(method)
+    if entry.avoid_method == NULL:
+        mm_free(entry)
+        return -1
+    entry.next = config.avoided
+    config.avoided = entry
+    return 0
+
+
+cdef int event_config_require_features(event_config *config, int features) noexcept nogil:
+    if config == NULL:
+        return -1
+    config.require_features = features
+    return 0
+
+
+cdef int event_config_set_flag(event_config *config, int flag) noexcept nogil:
+    if config == NULL:
+        return -1
+    config.flags |= flag
+    return 0
+
+
+cdef int event_config_set_num_cpus_hint(event_config *config, int cpus) noexcept nogil:
+    if config == NULL:
+        return -1
+    config.n_cpus_hint = cpus
+    return 0
+
+
+cdef int event_config_set_max_dispatch_interval(event_config *config, const timeval *interval,
+                                                int max_callbacks,
+                                                int min_priority) noexcept nogil:
+    config.max_dispatch_interval = timeval_to_ns(interval) if interval != NULL else -1
+    config.max_dispatch_callbacks = max_callbacks if max_callbacks >= 0 else INT_MAX
+    config.limit_callbacks_after_prio = min_priority if min_priority >= 0 else 0
+    return 0
+
+
+cdef bint avoided(const event_config *config, const char *method) noexcept nogil:
+    cdef event_config_entry *entry
+    if config == NULL:
+        return False
+    entry = config.avoided
+    while entry != NULL:
+        if entry.avoid_method != NULL and strcmp(entry.avoid_method, method) == 0:
+            return True
+        entry = entry.next
+    return False
+
+
+cdef bint disabled_by_environment(const char *method) noexcept nogil:
+    """EVENT_NOEPOLL and its like, as libevent reads them."""
+    cdef char name[64]
+    cdef int i
+    snprintf(name, sizeof(name), b"EVENT_NO%s", method)
+    for i in range(<int>strlen(name)):
+        if b'a' <= name[i] <= b'z':
+            name[i] -= 32
+    return cyevent_secure_getenv(name) != NULL
+
+
+# --- construction -----------------------------------------------------------------------------------
+
+cdef event_base *event_base_new() noexcept nogil:
+    return event_base_new_with_config(NULL)
+
+
+cdef int choose_backend(event_base *base, const event_config *config) noexcept nogil:
+    cdef int i
+    cdef const event_op *ops
+    cdef bint ignore_environment = (base.flags & EVENT_BASE_FLAG_IGNORE_ENV) != 0
+    for i in range(backend_count()):
+        ops = backend_at(i)
+        if avoided(config, ops.name):
+            continue
+        if config != NULL and (ops.features & config.require_features) != config.require_features:
+            continue
+        if not ignore_environment and disabled_by_environment(ops.name):
+            continue
+        base.backend = ops.init(&base.host)
+        if base.backend != NULL:
+            base.ops = ops
+            return 0
+    return -1
+
+
+cdef void unmake(event_base *base) noexcept nogil:
+    mm_free(base.queues)
+    evthread_cond_free_(base.current_event_cond)
+    evthread_lock_free_(base.lock)
+    mm_free(base)
+
+
+cdef event_base *event_base_new_with_config(const event_config *config) noexcept nogil:
+    cdef event_base *base = <event_base *>mm_calloc(1, sizeof(event_base))
+    cdef char message[128]
+    if base == NULL:
+        set_errno(ENOMEM)
+        return NULL
+    base.notify_fds[0] = base.notify_fds[1] = -1
+    base.running_priority = -1
+    base.max_dispatch_interval = -1
+    base.max_dispatch_callbacks = INT_MAX
+    if config != NULL:
+        base.flags = config.flags
+        base.max_dispatch_interval = config.max_dispatch_interval
+        base.max_dispatch_callbacks = config.max_dispatch_callbacks
+        base.limit_callbacks_after_prio = config.limit_callbacks_after_prio
+    if not (base.flags & EVENT_BASE_FLAG_IGNORE_ENV):
+        if cyevent_secure_getenv(b"EVENT_EPOLL_USE_CHANGELIST") != NULL:
+            base.flags |= EVENT_BASE_FLAG_EPOLL_USE_CHANGELIST
+        if cyevent_secure_getenv(b"EVENT_PRECISE_TIMER") != NULL:
+            base.flags |= EVENT_BASE_FLAG_PRECISE_TIMER
+        if cyevent_secure_getenv(b"EVENT_USE_SIGNALFD") != NULL:
+            base.flags |= EVENT_BASE_FLAG_USE_SIGNALFD
+    if not (base.flags & EVENT_BASE_FLAG_NOLOCK):
+        base.lock = evthread_lock_alloc_()
+        base.current_event_cond = evthread_cond_alloc_()
+        if base.lock == NULL or base.current_event_cond == NULL:
+            unmake(base)
+            set_errno(ENOMEM)
+            return NULL
+    base.host.ready = evmap_io_active_
+    base.host.moved = evmap_moved_
+    base.host.lock = base.lock
+    base.host.flags = base.flags
+    evsig_init_(base)
+    if event_base_priority_init(base, 1) < 0:
+        unmake(base)
+        return NULL
+    if choose_backend(base, config) < 0:
+        event_warnx_(b"event_base_new_with_config: no event mechanism available")
+        unmake(base)
+        set_errno(EINVAL)
+        return NULL
+    base.need_reinit_after_fork = base.ops.need_reinit
+    if not (base.flags & EVENT_BASE_FLAG_IGNORE_ENV) \
+            and cyevent_secure_getenv(b"EVENT_SHOW_METHOD") != NULL:
+        snprintf(message, sizeof(message), b"cyevent using: %s", base.ops.name)
+        event_msgx_(message)
+    if base.lock != NULL and evthread_make_base_notifiable(base) < 0:
+        event_warn_(b"event_base_new_with_config: cannot make the base notifiable")
+        event_base_free(base)
+        return NULL
+    return base
+
+
+cdef void notify_drain(evutil_socket_t fd, short what, void *arg) noexcept nogil:
+    cdef event_base *base = <event_base *>arg
+    cdef char bytes[256]
+    EVLOCK_LOCK(base.lock)
+    # An eventfd gives its count in one read; a socket pair whatever was written.
+    while read(fd, bytes, sizeof(bytes)) == <ssize_t>sizeof(bytes):
+        pass
+    base.is_notify_pending = False
+    EVLOCK_UNLOCK(base.lock)
+
+
+cdef int open_notify(event_base *base) noexcept nogil:
+    cdef int fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)
+    cdef int i
+    if fd >= 0:
+        base.notify_fds[0] = base.notify_fds[1] = fd
+        return 0
+    if socketpair(AF_UNIX, SOCK_STREAM, 0, base.notify_fds) < 0:
+        base.notify_fds[0] = base.notify_fds[1] = -1
+        return -1
+    for i in range(2):
+        fcntl(base.notify_fds[i], F_SETFL, fcntl(base.notify_fds[i], F_GETFL) | O_NONBLOCK)
+        fcntl(base.notify_fds[i], F_SETFD, FD_CLOEXEC)
+    return 0
+
+
+cdef void close_notify(event_base *base) noexcept nogil:
+    if base.notifiable:
+        event_del_nolock_(&base.notify_event, EVENT_DEL_NOBLOCK)
+        base.notifiable = False
+    if base.notify_fds[0] >= 0:
+        close(base.notify_fds[0])
+    if base.notify_fds[1] >= 0 and base.notify_fds[1] != base.notify_fds[0]:
+        close(base.notify_fds[1])
+    base.notify_fds[0] = base.notify_fds[1] = -1
+    base.is_notify_pending = False
+
+
+cdef int make_notifiable(event_base *base) noexcept nogil:
+    if base.notifiable:
+        return 0
+    if open_notify(base) < 0:
+        return -1
+    event_assign(&base.notify_event, base, base.notify_fds[0], EV_READ | EV_PERSIST, notify_drain,
+                 base)
+    base.notify_event.evcb.flags |= EVLIST_INTERNAL
+    base.notify_event.evcb.priority = 0
+    if event_add_nolock_(&base.notify_event, -1, False, 0) < 0:
+        close_notify(base)
+        return -1
+    base.notifiable = True
+    return 0
+
+
+cdef int evthread_make_base_notifiable(event_base *base) noexcept nogil:
+    cdef int result
+    if base == NULL:
+        return -1
+    EVLOCK_LOCK(base.lock)
+    result = make_notifiable(base)
+    EVLOCK_UNLOCK(base.lock)
+    return result
+
+
+cdef int event_base_priority_init(event_base *base, int npriorities) noexcept nogil:
+    cdef event_queue *queues
+    cdef int result = -1
+    EVLOCK_LOCK(base.lock)
+    if base.event_count_active == 0 and 1 <= npriorities < EVENT_MAX_PRIORITIES:
+        if npriorities == base.nqueues:
+            result = 0
+        else:
+            queues = <event_queue *>mm_calloc(npriorities, sizeof(event_queue))
+            if queues == NULL:
+                event_warn_(b"event_base_priority_init")
+            else:
+                mm_free(base.queues)
+                base.queues = queues
+                base.nqueues = npriorities
+                base.host.npriorities = npriorities
+                result = 0
+    EVLOCK_UNLOCK(base.lock)
+    return result
+
+
+cdef int event_base_get_npriorities(event_base *base) noexcept nogil:
+    cdef int n
+    EVLOCK_LOCK(base.lock)
+    n = base.nqueues
+    EVLOCK_UNLOCK(base.lock)
+    return n
+
+
+# --- destruction ------------------------------------------------------------------------------------
+
+cdef void cancel_callback(event_base *base, event_callback *cb, bint run_finalizers) noexcept nogil:
+    """Takes an active callback off its queue; a finalizer still gets its call."""
+    cdef int closure = cb.closure
+    cdef event *ev = callback_to_event(cb)
+    if cb.flags & EVLIST_INIT and not (cb.flags & EVLIST_FINALIZING):
+        event_del_nolock_(ev, EVENT_DEL_EVEN_IF_FINALIZING)
+        return
+    if cb.flags & EVLIST_ACTIVE:
+        remove_active(base, cb)
+    else:
+        remove_active_later(base, cb)
+    if not run_finalizers:
+        return
+    if closure == EV_CLOSURE_EVENT_FINALIZE or closure == EV_CLOSURE_EVENT_FINALIZE_FREE:
+        cb.cb.evfinalize(ev, cb.arg)
+        if closure == EV_CLOSURE_EVENT_FINALIZE_FREE:
+            mm_free(ev)
+    elif closure == EV_CLOSURE_CB_FINALIZE:
+        cb.cb.cbfinalize(cb, cb.arg)
+
+
+cdef void cancel_active(event_base *base, bint run_finalizers) noexcept nogil:
+    cdef int i
+    cdef bint more = True
+    # A finalizer may make something else active.
+    while more:
+        more = False
+        for i in range(base.nqueues):
+            while base.queues[i].first != NULL:
+                cancel_callback(base, base.queues[i].first, run_finalizers)
+                more = True
+        while base.later.first != NULL:
+            cancel_callback(base, base.later.first, run_finalizers)
+            more = True
+
+
+cdef void delete_all(event_base *base) noexcept nogil:
+    cdef int i
+    cdef event *ev
+    for i in range(base.nio):
+        while base.io[i].first != NULL:
+            event_del_nolock_(base.io[i].first, EVENT_DEL_EVEN_IF_FINALIZING)
+    for i in range(base.nsignals):
+        while base.signals[i].first != NULL:
+            event_del_nolock_(base.signals[i].first, EVENT_DEL_EVEN_IF_FINALIZING)
+    for i in range(base.ncommon):
+        while base.common[i].first != NULL:
+            event_del_nolock_(base.common[i].first, EVENT_DEL_EVEN_IF_FINALIZING)
+        event_del_nolock_(&base.common[i].timeout_event, EVENT_DEL_EVEN_IF_FINALIZING)
+    while True:
+        ev = timer_heap_top(&base.heap)
+        if ev == NULL:
+            break
+        event_del_nolock_(ev, EVENT_DEL_EVEN_IF_FINALIZING)
+
+
+cdef int event_base_shut_(event_base *base, bint run_finalizers) noexcept nogil:
+    cdef int i
+    cdef event_once *once
+    cdef evwatch *watcher
+    if base.running_loop:
+        event_warnx_(b"event_base_free: the loop of this base is running")
+        return -1
+    if base.closed:
+        return 0
+    close_notify(base)
+    delete_all(base)
+    cancel_active(base, run_finalizers)
+    # Finalizers may have added events again.
+    delete_all(base)
+    cancel_active(base, run_finalizers)
+    base.closed = True
+    evsig_dealloc_(base)
+    while base.once_events != NULL:
+        once = base.once_events
+        base.once_events = once.next
+        if once.release != NULL:
+            once.release(once.arg)
+        mm_free(once)
+    for i in range(EVWATCH_MAX):
+        while base.watchers[i] != NULL:
+            watcher = base.watchers[i]
+            base.watchers[i] = watcher.next
+            mm_free(watcher)
+    if base.ops != NULL:
+        base.ops.dealloc(&base.host, base.backend)
+    base.backend = NULL
+    for i in range(base.ncommon):
+        mm_free(base.common[i])
+    mm_free(base.common)
+    base.common = NULL
+    base.ncommon = 0
+    timer_heap_free(&base.heap)
+    evmap_clear_(base)
+    return 0
+
+
+cdef void free_base(event_base *base, bint run_finalizers) noexcept nogil:
+    if base == NULL:
+        event_warnx_(b"event_base_free: no base to free")
+    elif event_base_shut_(base, run_finalizers) == 0:
+        unmake(base)
+
+
+cdef void event_base_free(event_base *base) noexcept nogil:
+    free_base(base, True)
+
+
+cdef void event_base_free_nofinalize(event_base *base) noexcept nogil:
+    free_base(base, False)
+
+
+cdef int event_reinit(event_base *base) noexcept nogil:
+    cdef int result = 0
+    cdef bint was_notifiable
+    EVLOCK_LOCK(base.lock)
+    was_notifiable = base.notifiable
+    # What the child shares with its parent goes first, while the old backend can still be told nothing:
+    # removing a registration from a shared epoll descriptor would remove the parent's.
+    if base.need_reinit_after_fork:
+        base.ops.dealloc(&base.host, base.backend)
+        base.backend = base.ops.init(&base.host)
+        if base.backend == NULL:
+            event_warnx_(b"event_reinit: could not reinitialize the event mechanism")
+            EVLOCK_UNLOCK(base.lock)
+            return -1
+        if evmap_reinit_io_(base) < 0:
+            result = -1
+    close_notify(base)
+    if base.sig.count:
+        evsig_reinit_(base)
+        if evmap_reinit_signals_(base) < 0:
+            result = -1
+    if was_notifiable and make_notifiable(base) < 0:
+        result = -1
+    EVLOCK_UNLOCK(base.lock)
+    return result
+
+
+# --- questions --------------------------------------------------------------------------------------
+
+cdef const char *event_base_get_method(const event_base *base) noexcept nogil:
+    return base.ops.name
+
+
+cdef const char *event_base_get_signal_method(const event_base *base) noexcept nogil:
+    return evsig_method_(<event_base *>base)
+
+
+cdef int event_base_get_features(const event_base *base) noexcept nogil:
+    return base.ops.features
+
+
+cdef const char **event_get_supported_methods() noexcept nogil:
+    cdef int i, n = backend_count()
+    if n > MAX_METHODS:
+        n = MAX_METHODS
+    for i in range(n):
+        method_names[i] = backend_at(i).name
+    method_names[n] = NULL
+    return method_names
+
+
+cdef int event_base_get_num_events(event_base *base, unsigned flags) noexcept nogil:
+    cdef int n = 0
+    EVLOCK_LOCK(base.lock)
+    if flags & EVENT_BASE_COUNT_ACTIVE:
+        n += base.event_count_active
+    if flags & EVENT_BASE_COUNT_VIRTUAL:
+        n += base.virtual_event_count
+    if flags & EVENT_BASE_COUNT_ADDED:
+        n += base.event_count
+    EVLOCK_UNLOCK(base.lock)
+    return n
+
+
+cdef int event_base_get_max_events(event_base *base, unsigned flags, int clear) noexcept nogil:
+    cdef int n = 0
+    EVLOCK_LOCK(base.lock)
+    if flags & EVENT_BASE_COUNT_ACTIVE:
+        n += base.event_count_active_max
+        if clear:
+            base.event_count_active_max = 0
+    if flags & EVENT_BASE_COUNT_VIRTUAL:
+        n += base.virtual_event_count_max
+        if clear:
+            base.virtual_event_count_max = 0
+    if flags & EVENT_BASE_COUNT_ADDED:
+        n += base.event_count_max
+        if clear:
+            base.event_count_max = 0
+    EVLOCK_UNLOCK(base.lock)
+    return n
+
+
+cdef int visit_callback(event_base *base, event_callback *cb, event_base_foreach_event_cb callback,
+                        void *arg) noexcept nogil:
+    cdef event *ev = callback_to_event(cb)
+    if not (cb.flags & EVLIST_INIT) or cb.flags & EVLIST_INTERNAL:
+        return 0
+    # Those with a descriptor, a signal or a timeout were seen already.
+    if cb.flags & (EVLIST_INSERTED | EVLIST_TIMEOUT):
+        return 0
+    return callback(base, ev, arg)
+
+
+cdef int foreach(event_base *base, event_base_foreach_event_cb callback, void *arg) noexcept nogil:
+    """Each event once: by descriptor, by signal, then timers without either, then the merely active."""
+    cdef int i, result
+    cdef event *ev
+    cdef event_callback *cb
+    for i in range(base.nio):
+        ev = base.io[i].first
+        while ev != NULL:
+            if not (ev.evcb.flags & EVLIST_INTERNAL):
+                result = callback(base, ev, arg)
+                if result:
+                    return result
+            ev = ev.next
+    for i in range(base.nsignals):
+        ev = base.signals[i].first
+        while ev != NULL:
+            result = callback(base, ev, arg)
+            if result:
+                return result
+            ev = ev.next
+    for i in range(<int>base.heap.count):
+        ev = base.heap.slots[HEAP_ROOT + i].ev
+        if not (ev.evcb.flags & (EVLIST_INSERTED | EVLIST_INTERNAL)):
+            result = callback(base, ev, arg)
+            if result:
+                return result
+    for i in range(base.ncommon):
+        ev = base.common[i].first
+        while ev != NULL:
+            if not (ev.evcb.flags & EVLIST_INSERTED):
+                result = callback(base, ev, arg)
+                if result:
+                    return result
+            ev = ev.timer.common.next
+    for i in range(base.nqueues):
+        cb = base.queues[i].first
+        while cb != NULL:
+            result = visit_callback(base, cb, callback, arg)
+            if result:
+                return result
+            cb = cb.next
+    cb = base.later.first
+    while cb != NULL:
+        result = visit_callback(base, cb, callback, arg)
+        if result:
+            return result
+        cb = cb.next
+    return 0
+
+
+cdef int event_base_foreach_event(event_base *base, event_base_foreach_event_cb callback,
+                                  void *arg) noexcept nogil:
+    cdef int result
+    if base == NULL or callback == NULL:
+        set_errno(EINVAL)
+        return -1
+    EVLOCK_LOCK(base.lock)
+    result = foreach(base, callback, arg)
+    EVLOCK_UNLOCK(base.lock)
+    return result
+
+
+cdef void dump_flags(FILE *output, short what) noexcept nogil:
+    if what & EV_READ:
+        fputs(b" Read", output)
+    if what & EV_WRITE:
+        fputs(b" Write", output)
+    if what & EV_CLOSED:
+        fputs(b" EOF", output)
+    if what & EV_SIGNAL:
+        fputs(b" Signal", output)
+    if what & EV_PERSIST:
+        fputs(b" Persist", output)
+    if what & EV_ET:
+        fputs(b" ET", output)
+    if what & EV_TIMEOUT:
+        fputs(b" Timeout", output)
+
+
+cdef int dump_inserted(const event_base *base, const event *ev, void *arg) noexcept nogil:
+    cdef FILE *output = <FILE *>arg
+    cdef timeval tv
+    if not (ev.evcb.flags & (EVLIST_INSERTED | EVLIST_TIMEOUT)):
+        return 0
+    fprintf(output, b"  %p [%s %ld]", <void *>ev,
+            <const char *>(b"sig" if ev.events & EV_SIGNAL else b"fd "), <long>ev.fd)
+    dump_flags(output, ev.events & ~EV_TIMEOUT)
+    if ev.evcb.flags & EVLIST_INTERNAL:
+        fputs(b" Internal", output)
+    if ev.evcb.flags & EVLIST_TIMEOUT:
+        ns_to_timeval(ev.deadline + base.wall_offset, &tv)
+        fprintf(output, b" Timeout=%ld.%06d", <long>tv.tv_sec, <int>tv.tv_usec)
+    fputs(b"\n", output)
+    return 0
+
+
+cdef void dump_active(FILE *output, event_callback *cb) noexcept nogil:
+    cdef event *ev
+    while cb != NULL:
+        ev = callback_to_event(cb)
+        if cb.flags & EVLIST_INIT:
+            fprintf(output, b"  %p [%s %ld, priority=%d]", <void *>ev,
+                    <const char *>(b"sig" if ev.events & EV_SIGNAL else b"fd "), <long>ev.fd,
+                    <int>cb.priority)
+            dump_flags(output, ev.res)
+            fputs(b" active", output)
+            if cb.flags & EVLIST_INTERNAL:
+                fputs(b" Internal", output)
+            fputs(b"\n", output)
+        cb = cb.next
+
+
+cdef void event_base_dump_events(event_base *base, FILE *output) noexcept nogil:
+    cdef int i
+    EVLOCK_LOCK(base.lock)
+    base_wall_offset_(base)
+    fputs(b"Inserted events:\n", output)
+    foreach(base, dump_inserted, output)
+    fputs(b"Active events:\n", output)
+    for i in range(base.nqueues):
+        dump_active(output, base.queues[i].first)
+    dump_active(output, base.later.first)
+    EVLOCK_UNLOCK(base.lock)
+
+
+cdef int event_base_gettimeofday_cached(event_base *base, timeval *tv) noexcept nogil:
+    if base == NULL:
+        ns_to_timeval(wall_clock_ns(), tv)
+        return 0
+    EVLOCK_LOCK(base.lock)
+    if base.cached_ns == 0 and not base.time_cacheable:
+        ns_to_timeval(wall_clock_ns(), tv)
+    else:
+        ns_to_timeval(base_now(base) + base_wall_offset_(base), tv)
+    EVLOCK_UNLOCK(base.lock)
+    return 0
+
+
+cdef int event_base_update_cache_time(event_base *base) noexcept nogil:
+    if base == NULL:
+        return -1
+    EVLOCK_LOCK(base.lock)
+    if base.running_loop and base.time_cacheable:
+        base.cached_ns = monotonic_ns()
+    EVLOCK_UNLOCK(base.lock)
+    return 0
+
+
+cdef int event_gettime_monotonic(event_base *base, timeval *tv) noexcept nogil:
+    if base == NULL or tv == NULL:
+        return -1
+    EVLOCK_LOCK(base.lock)
+    ns_to_timeval(monotonic_ns(), tv)
+    EVLOCK_UNLOCK(base.lock)
+    return 0
+
+
+cdef const char *event_get_version() noexcept nogil:
+    return b"2.2.1-cyevent"
+
+
+cdef unsigned int event_get_version_number() noexcept nogil:
+    return VERSION_NUMBER

@@ -1,0 +1,238 @@
+"""The descriptor map and the signal map.
+
+Descriptors are small integers, so the map is an array of slots indexed by descriptor: one look-up from
+readiness to the list of events. The array grows to the largest descriptor in use.
+"""
+
+from libc.errno cimport errno
+from libc.stdint cimport uint16_t
+from libc.string cimport memset
+from cyevent.core.memory cimport mm_realloc, mm_free
+from cyevent.core.queue cimport insert_active, remove_active_later
+from cyevent.core.sys cimport set_errno, EBADF, EINVAL, ENOMEM, ERANGE, NSIG, EV_LIKELY
+from cyevent.core.log cimport event_warnx_
+from cyevent.core.types cimport *
+from cyevent.core.types cimport io_slot, signal_slot, event_callback
+
+cdef enum:
+    MAX_EVENTS_PER_FD = 0xffff
+
+
+cdef int grow_io(event_base *base, int fd) noexcept nogil:
+    cdef int n = base.nio if base.nio else 32
+    cdef io_slot *slots
+    while n <= fd:
+        if n > 0x3fffffff:
+            set_errno(ENOMEM)
+            return -1
+        n *= 2
+    slots = <io_slot *>mm_realloc(base.io, n * sizeof(io_slot))
+    if slots == NULL:
+        set_errno(ENOMEM)
+        return -1
+    memset(slots + base.nio, 0, (n - base.nio) * sizeof(io_slot))
+    base.io = slots
+    base.nio = n
+    return 0
+
+
+cdef inline short wanted(const io_slot *slot) noexcept nogil:
+    cdef short what = 0
+    if slot.nread:
+        what |= EV_READ
+    if slot.nwrite:
+        what |= EV_WRITE
+    if slot.nclosed:
+        what |= EV_CLOSED
+    return what
+
+
+cdef inline void link_event(event **first, event *ev) noexcept nogil:
+    ev.prev = NULL
+    ev.next = first[0]
+    if first[0] != NULL:
+        first[0].prev = ev
+    first[0] = ev
+
+
+cdef inline void unlink_event(event **first, event *ev) noexcept nogil:
+    if ev.prev != NULL:
+        ev.prev.next = ev.next
+    else:
+        first[0] = ev.next
+    if ev.next != NULL:
+        ev.next.prev = ev.prev
+    ev.next = ev.prev = NULL
+
+
+cdef int evmap_io_add_(event_base *base, event *ev) noexcept nogil:
+    cdef int fd = ev.fd
+    cdef io_slot *slot
+    cdef short old, fresh = 0
+    if fd < 0:
+        set_errno(EBADF)
+        return -1
+    if fd >= base.nio and grow_io(base, fd) < 0:
+        return -1
+    slot = &base.io[fd]
+    if slot.first != NULL:
+        if ((ev.events & EV_ET) != 0) != (slot.nedge != 0):
+            event_warnx_(b"Tried to mix edge-triggered and level-triggered events on one descriptor")
+            set_errno(EINVAL)
+            return -1
+        if slot.nread == MAX_EVENTS_PER_FD or slot.nwrite == MAX_EVENTS_PER_FD \
+                or slot.nclosed == MAX_EVENTS_PER_FD:
+            event_warnx_(b"Too many events on one descriptor")
+            set_errno(ERANGE)
+            return -1
+    old = wanted(slot)
+    if ev.events & EV_READ and not slot.nread:
+        fresh |= EV_READ
+    if ev.events & EV_WRITE and not slot.nwrite:
+        fresh |= EV_WRITE
+    if ev.events & EV_CLOSED and not slot.nclosed:
+        fresh |= EV_CLOSED
+    if fresh:
+        if base.ops.add(&base.host, base.backend, fd, old, fresh | (ev.events & EV_ET),
+                        &slot.fdinfo) < 0:
+            return -1
+    slot.nread += (ev.events & EV_READ) != 0
+    slot.nwrite += (ev.events & EV_WRITE) != 0
+    slot.nclosed += (ev.events & EV_CLOSED) != 0
+    slot.nedge += (ev.events & EV_ET) != 0
+    link_event(&slot.first, ev)
+    return 1 if fresh else 0
+
+
+cdef int evmap_io_del_(event_base *base, event *ev) noexcept nogil:
+    cdef io_slot *slot
+    cdef short old, gone = 0
+    cdef int result = 0
+    if ev.fd < 0 or ev.fd >= base.nio:
+        return 0
+    slot = &base.io[ev.fd]
+    old = wanted(slot)
+    slot.nread -= (ev.events & EV_READ) != 0
+    slot.nwrite -= (ev.events & EV_WRITE) != 0
+    slot.nclosed -= (ev.events & EV_CLOSED) != 0
+    slot.nedge -= (ev.events & EV_ET) != 0
+    unlink_event(&slot.first, ev)
+    gone = old & ~wanted(slot)
+    if gone:
+        result = 1
+        if base.ops.delete(&base.host, base.backend, ev.fd, old, gone | (ev.events & EV_ET),
+                           &slot.fdinfo) < 0:
+            result = -1
+    return result
+
+
+cdef void evmap_io_active_(backend_host *host, evutil_socket_t fd, short what) noexcept nogil:
+    cdef event_base *base = <event_base *>host
+    cdef event *ev
+    cdef event_callback *cb
+    if fd < 0 or fd >= base.nio:
+        return
+    ev = base.io[fd].first
+    while ev != NULL:
+        if ev.events & what:
+            cb = &ev.evcb
+            # The loop's own thread calls this, so there is nobody to notify.
+            if EV_LIKELY(not (cb.flags & (EVLIST_ACTIVE | EVLIST_ACTIVE_LATER | EVLIST_FINALIZING))):
+                ev.res = ev.events & what
+                insert_active(base, cb)
+            elif not (cb.flags & EVLIST_FINALIZING):
+                ev.res |= ev.events & what
+                if cb.flags & EVLIST_ACTIVE_LATER:
+                    remove_active_later(base, cb)
+                    insert_active(base, cb)
+        ev = ev.next
+
+
+cdef void evmap_moved_(backend_host *host, evutil_socket_t fd, uint64_t fdinfo) noexcept nogil:
+    (<event_base *>host).io[fd].fdinfo = fdinfo
+
+
+cdef int evmap_signal_add_(event_base *base, event *ev) noexcept nogil:
+    cdef int signum = ev.fd
+    cdef signal_slot *slots
+    if signum < 1 or signum >= NSIG:
+        set_errno(EINVAL)
+        return -1
+    if base.signals == NULL:
+        slots = <signal_slot *>mm_realloc(NULL, NSIG * sizeof(signal_slot))
+        if slots == NULL:
+            set_errno(ENOMEM)
+            return -1
+        memset(slots, 0, NSIG * sizeof(signal_slot))
+        base.signals = slots
+        base.nsignals = NSIG
+    if base.signals[signum].first == NULL:
+        if base.sigops.add(&base.host, NULL, signum, 0, EV_SIGNAL, NULL) < 0:
+            return -1
+    link_event(&base.signals[signum].first, ev)
+    return 1
+
+
+cdef int evmap_signal_del_(event_base *base, event *ev) noexcept nogil:
+    if ev.fd < 1 or ev.fd >= base.nsignals:
+        return -1
+    unlink_event(&base.signals[ev.fd].first, ev)
+    if base.signals[ev.fd].first == NULL:
+        if base.sigops.delete(&base.host, NULL, ev.fd, 0, EV_SIGNAL, NULL) < 0:
+            return -1
+    return 1
+
+
+cdef void evmap_signal_active_(event_base *base, int signum, int ncalls) noexcept nogil:
+    cdef event *ev
+    cdef event_callback *cb
+    if signum < 1 or signum >= base.nsignals:
+        return
+    if ncalls > 0xffff:
+        ncalls = 0xffff
+    ev = base.signals[signum].first
+    while ev != NULL:
+        cb = &ev.evcb
+        if cb.flags & EVLIST_FINALIZING:
+            pass
+        elif cb.flags & EVLIST_ACTIVE:
+            ev.res |= EV_SIGNAL
+        else:
+            if cb.flags & EVLIST_ACTIVE_LATER:
+                remove_active_later(base, cb)
+            ev.res = EV_SIGNAL
+            cb.ncalls = <uint16_t>ncalls
+            insert_active(base, cb)
+        ev = ev.next
+
+
+cdef int evmap_reinit_io_(event_base *base) noexcept nogil:
+    cdef int fd, result = 0
+    cdef short what
+    for fd in range(base.nio):
+        base.io[fd].fdinfo = 0
+        if base.io[fd].first == NULL:
+            continue
+        what = wanted(&base.io[fd])
+        if base.io[fd].nedge:
+            what |= EV_ET
+        if base.ops.add(&base.host, base.backend, fd, 0, what, &base.io[fd].fdinfo) < 0:
+            result = -1
+    return result
+
+
+cdef int evmap_reinit_signals_(event_base *base) noexcept nogil:
+    cdef int signum, result = 0
+    for signum in range(base.nsignals):
+        if base.signals[signum].first != NULL:
+            if base.sigops.add(&base.host, NULL, signum, 0, EV_SIGNAL, NULL) < 0:
+                result = -1
+    return result
+
+
+cdef void evmap_clear_(event_base *base) noexcept nogil:
+    mm_free(base.io)
+    mm_free(base.signals)
+    base.io = NULL
+    base.signals = NULL
+    base.nio = base.nsignals = 0

@@ -1,0 +1,109 @@
+"""Active queues, deferred callbacks and cross-thread notification."""
+
+from libc.stdint cimport uint8_t, uint16_t, uint64_t
+from cyevent.core.sys cimport EAGAIN, EINTR, write, send, MSG_NOSIGNAL
+from cyevent.core.threads cimport EVLOCK_LOCK, EVLOCK_UNLOCK
+from libc.errno cimport errno
+
+cdef enum:
+    # A turn runs at most this many callbacks that were deferred in the same turn; the others wait for the
+    # next one, so that two callbacks that defer each other cannot starve the descriptors.
+    MAX_DEFERREDS_QUEUED = 32
+
+
+cdef int evthread_notify_base_(event_base *base) noexcept nogil:
+    cdef uint64_t one = 1
+    cdef ssize_t n
+    if not base.notifiable:
+        return -1
+    if base.is_notify_pending:
+        return 0
+    base.is_notify_pending = True
+    # An eventfd takes eight bytes; so does the socketpair, whose reader drains it.
+    while True:
+        n = write(base.notify_fds[1], &one, sizeof(one))
+        if n >= 0 or errno == EAGAIN:
+            return 0
+        if errno != EINTR:
+            base.is_notify_pending = False
+            return -1
+
+
+cdef int event_callback_activate_nolock_(event_base *base, event_callback *cb) noexcept nogil:
+    cdef int added = 1
+    if cb.flags & (EVLIST_FINALIZING | EVLIST_ACTIVE) or base.closed:
+        return 0
+    if cb.flags & EVLIST_ACTIVE_LATER:
+        remove_active_later(base, cb)
+        added = 0
+    insert_active(base, cb)
+    if needs_notify(base):
+        evthread_notify_base_(base)
+    return added
+
+
+cdef int event_callback_activate_later_nolock_(event_base *base,
+                                               event_callback *cb) noexcept nogil:
+    if cb.flags & (EVLIST_ACTIVE | EVLIST_ACTIVE_LATER | EVLIST_FINALIZING) or base.closed:
+        return 0
+    insert_active_later(base, cb)
+    if needs_notify(base):
+        evthread_notify_base_(base)
+    return 1
+
+
+cdef void event_callback_cancel_nolock_(event_base *base, event_callback *cb) noexcept nogil:
+    if cb.flags & EVLIST_ACTIVE:
+        remove_active(base, cb)
+    elif cb.flags & EVLIST_ACTIVE_LATER:
+        remove_active_later(base, cb)
+
+
+cdef void event_deferred_cb_init_(event_callback *cb, int priority, deferred_cb_fn fn,
+                                  void *arg) noexcept nogil:
+    cb.next = cb.prev = NULL
+    cb.flags = 0
+    cb.priority = <uint8_t>priority
+    cb.closure = EV_CLOSURE_CB_SELF
+    cb.ncalls = 0
+    cb.common_index = 0
+    cb.cb.selfcb = fn
+    cb.arg = arg
+
+
+cdef void event_deferred_cb_set_priority_(event_callback *cb, int priority) noexcept nogil:
+    cb.priority = <uint8_t>priority
+
+
+cdef int event_deferred_cb_schedule_(event_base *base, event_callback *cb) noexcept nogil:
+    cdef int added
+    EVLOCK_LOCK(base.lock)
+    if base.ndeferreds_queued > MAX_DEFERREDS_QUEUED:
+        added = event_callback_activate_later_nolock_(base, cb)
+    else:
+        added = event_callback_activate_nolock_(base, cb)
+        base.ndeferreds_queued += added
+    EVLOCK_UNLOCK(base.lock)
+    return added
+
+
+cdef void event_deferred_cb_cancel_(event_base *base, event_callback *cb) noexcept nogil:
+    EVLOCK_LOCK(base.lock)
+    event_callback_cancel_nolock_(base, cb)
+    EVLOCK_UNLOCK(base.lock)
+
+
+cdef void event_base_add_virtual_(event_base *base) noexcept nogil:
+    EVLOCK_LOCK(base.lock)
+    base.virtual_event_count += 1
+    if base.virtual_event_count > base.virtual_event_count_max:
+        base.virtual_event_count_max = base.virtual_event_count
+    EVLOCK_UNLOCK(base.lock)
+
+
+cdef void event_base_del_virtual_(event_base *base) noexcept nogil:
+    EVLOCK_LOCK(base.lock)
+    base.virtual_event_count -= 1
+    if base.virtual_event_count == 0 and needs_notify(base):
+        evthread_notify_base_(base)
+    EVLOCK_UNLOCK(base.lock)

@@ -1,0 +1,989 @@
+"""The reactor's extension classes: EventBase, Event, Timer, Signal.
+
+Each owns one struct of the core, checks arguments, calls the core, and raises or returns.
+"""
+
+import signal as _signal
+import threading as _threading
+from datetime import timedelta as _timedelta
+
+cimport cython
+from cpython.bytes cimport PyBytes_FromStringAndSize
+from cpython.ref cimport PyObject
+from libc.errno cimport errno
+from libc.math cimport isfinite
+from libc.stdint cimport int64_t
+from libc.stdio cimport FILE, fclose
+from libc.stdlib cimport free
+from libc.string cimport memset, strcmp
+from cyevent.core.base cimport *
+from cyevent.core.base cimport event_base_shut_
+from cyevent.core.clock cimport NS_PER_S, ns_to_timeval
+from cyevent.core.event cimport *
+from cyevent.core.event cimport (
+    base_now, event_add_nolock_, event_add_ns_, event_del_nolock_, wait_for_callback_,
+)
+from cyevent.core.loop cimport *
+from cyevent.core.queue cimport in_loop_thread
+from cyevent.core.sys cimport *
+from cyevent.core.sys cimport timeval
+from cyevent.core.threads cimport EVLOCK_LOCK, EVLOCK_UNLOCK
+from cyevent.core.types cimport *
+from cyevent.core.types cimport event_config
+
+cdef extern from "Python.h":
+    PyThreadState *PyEval_SaveThread() noexcept nogil
+    void PyEval_RestoreThread(PyThreadState *state) noexcept nogil
+    int PyGILState_Ensure() noexcept nogil
+    void PyGILState_Release(int state) noexcept nogil
+    int PyErr_CheckSignals() except -1
+    object PyObject_Vectorcall(PyObject *callable, PyObject **arguments, size_t n, PyObject *names)
+
+cdef extern from *:
+    """
+    /* The report goes through sys.unraisablehook, with the callback's repr and the whole traceback. */
+    static void write_unraisable(PyObject *exception, PyObject *thing) {
+        PyErr_SetObject((PyObject *)Py_TYPE(exception), exception);
+        PyErr_WriteUnraisable(thing);
+    }
+    """
+    void write_unraisable(object exception, PyObject *thing)
+
+cdef extern from "<stdio.h>":
+    FILE *open_memstream(char **text, size_t *size) noexcept nogil
+
+cdef enum:
+    EV_IO = 0x86               # EV_READ | EV_WRITE | EV_CLOSED
+    PENDING = 0x2b             # EVLIST_TIMEOUT | _INSERTED | _ACTIVE | _ACTIVE_LATER
+    STACK_ARGUMENTS = 10
+    HELD = -1                  # py_enter(): the loop's thread has the GIL and keeps it
+
+
+# --- entering the interpreter -----------------------------------------------------------------------
+
+cdef int py_enter(py_loop *loop) noexcept nogil:
+    cdef PyThreadState *saved
+    if not loop.looping:
+        return PyGILState_Ensure()
+    saved = loop.saved
+    if saved != NULL:
+        PyEval_RestoreThread(saved)
+        loop.saved = NULL
+    return HELD
+
+
+cdef void py_leave(py_loop *loop, int token) noexcept nogil:
+    if token != HELD:
+        PyGILState_Release(token)
+
+
+cdef void give_up_gil(void *arg) noexcept nogil:
+    cdef py_loop *loop = <py_loop *>arg
+    if loop.looping and loop.saved == NULL:
+        loop.saved = PyEval_SaveThread()
+
+
+cdef void run_signal_handlers(void *arg) noexcept nogil:
+    """Runs what Python's signal module has noted; a handler's exception ends the loop and is raised from
+    it, as it would be raised from a blocking call."""
+    cdef py_loop *loop = <py_loop *>arg
+    cdef int token = py_enter(loop)
+    (<void (*)(PyObject *) noexcept nogil>check_signals)(loop.owner)
+    py_leave(loop, token)
+
+
+cdef void check_signals(PyObject *owner) noexcept:
+    try:
+        PyErr_CheckSignals()
+    except BaseException as exception:
+        (<EventBase>owner).stop(exception)
+
+
+cdef void wakeup_readable(evutil_socket_t fd, short what, void *arg) noexcept nogil:
+    cdef char bytes[256]
+    while recv(fd, bytes, sizeof(bytes), 0) == <ssize_t>sizeof(bytes):
+        pass
+    run_signal_handlers((<event_base *>arg).binding)
+
+
+cdef object call(PyObject *callback, tuple arguments, PyObject **leading, int nleading):
+    """callback(*leading, *arguments), without building a tuple when they are few."""
+    cdef PyObject *stack[STACK_ARGUMENTS]
+    cdef Py_ssize_t i, n = len(arguments)
+    if nleading + n > STACK_ARGUMENTS:
+        return (<object>callback)(*[<object>leading[i] for i in range(nleading)], *arguments)
+    for i in range(nleading):
+        stack[i] = leading[i]
+    for i in range(n):
+        stack[nleading + i] = <PyObject *>arguments[i]
+    return PyObject_Vectorcall(callback, stack, nleading + n, NULL)
+
+
+cdef void event_fired(evutil_socket_t fd, short what, void *arg) noexcept nogil:
+    cdef py_event *native = <py_event *>arg
+    cdef py_loop *loop = <py_loop *>native.ev.base.binding
+    cdef int token = py_enter(loop)
+    (<void (*)(PyObject *, short) noexcept nogil>run_event)(native.object, what)
+    py_leave(loop, token)
+
+
+cdef void run_event(PyObject *thing, short what) noexcept:
+    cdef Event self = <Event>thing
+    cdef PyObject *leading[2]
+    cdef object reason
+    cdef object callback = self.callback_
+    try:
+        if self.nleading == 2:
+            reason = what
+            leading[0] = <PyObject *>self.fd_number
+            leading[1] = <PyObject *>reason
+        elif self.nleading == 1:
+            leading[0] = <PyObject *>self.fd_number
+        call(<PyObject *>callback, self.arguments, leading, self.nleading)
+    except BaseException as exception:
+        self.owner.failed(exception, callback)
+    self.settle()
+
+
+cdef void finalizer_fired(event *ev, void *arg) noexcept nogil:
+    cdef py_event *native = <py_event *>arg
+    cdef py_loop *loop = <py_loop *>ev.base.binding
+    cdef int token = py_enter(loop)
+    (<void (*)(PyObject *) noexcept nogil>run_finalizer)(native.object)
+    py_leave(loop, token)
+
+
+cdef void run_finalizer(PyObject *thing) noexcept:
+    cdef Event self = <Event>thing
+    cdef object callback = self.on_finalize
+    self.closed_ = True
+    self.on_finalize = None
+    try:
+        if callback is not None:
+            callback(self)
+    except BaseException as exception:
+        self.owner.failed(exception, callback)
+    self.native.ev.evcb.flags = EVLIST_INIT
+    self.owner.release(self)
+
+
+# --- arguments --------------------------------------------------------------------------------------
+
+cdef long long duration_ns(object value, str name) except -2:
+    cdef double seconds
+    if value is None:
+        return -1
+    if isinstance(value, _timedelta):
+        seconds = value.total_seconds()
+    elif isinstance(value, (int, float)):
+        seconds = value
+    else:
+        try:
+            seconds = value.__float__()
+        except (AttributeError, TypeError):
+            raise TypeError(f"{name} must be a number of seconds, a timedelta or None, "
+                            f"not {type(value).__name__}") from None
+    if not isfinite(seconds):
+        raise ValueError(f"{name} must be finite, not {seconds}")
+    if seconds < 0:
+        raise ValueError(f"{name} must not be negative, but is {seconds}")
+    if seconds > 4e9:
+        raise ValueError(f"{name} must be at most 4e9 seconds, but is {seconds}")
+    return <long long>(seconds * NS_PER_S + 0.5)
+
+
+cdef int descriptor(object value, str name) except -2:
+    cdef object number = value
+    cdef long long fd
+    if not isinstance(value, int):
+        try:
+            number = value.fileno()
+        except AttributeError:
+            raise TypeError(f"{name} must be a descriptor or have fileno(), "
+                            f"not {type(value).__name__}") from None
+        if not isinstance(number, int):
+            raise TypeError(f"{name}.fileno() must return an int, not {type(number).__name__}")
+    if number < 0 or number > 0x7fffffff:
+        raise ValueError(f"{name} must be a valid descriptor, not {number}")
+    fd = number
+    return <int>fd
+
+
+cdef object os_error(str what):
+    cdef int code = errno
+    import os
+    return OSError(code, f"{what}: {os.strerror(code)}")
+
+
+cdef object check_callable(object callback, str name):
+    if not callable(callback):
+        raise TypeError(f"{name} must be callable, not {type(callback).__name__}")
+    return callback
+
+
+@cython.final
+cdef class Duration:
+    """A duration that many events share; made by `EventBase.common_timeout`, given to `Event.add`."""
+
+    def __repr__(self):
+        return f"<cyevent.Duration {self.seconds:g} s>"
+
+
+# --- the base ---------------------------------------------------------------------------------------
+
+cdef int collect_event(const event_base *base, const event *ev, void *arg) noexcept nogil:
+    if ev.evcb.cb.callback == event_fired:
+        (<void (*)(void *, PyObject *) noexcept nogil>append_event)(
+            arg, (<py_event *>ev.evcb.arg).object)
+    return 0
+
+
+cdef void append_event(void *events, PyObject *thing) noexcept:
+    try:
+        (<list>events).append(<object>thing)
+    except MemoryError:
+        pass
+
+
+cdef class EventBase:
+    """An event loop and everything that waits in it.
+
+    method: use this backend and no other (see `supported_methods`); ValueError if there is none of the
+    name.  avoid: backends not to use.  require: EV_FEATURE_* that the backend must have.
+    priorities: how many there are, 0 is the most urgent; new events get the middle one.
+    threadsafe: with False the base belongs to one thread and pays for no lock.
+    precise_timers: wait in nanoseconds rather than in milliseconds rounded up.
+    max_dispatch_interval (seconds), max_dispatch_callbacks: look for new events after so much work, among
+    events of priority min_priority and above in number.
+    ignore_env: disregard EVENT_NOEPOLL and its like.  no_cache_time: read the clock anew each time.
+    epoll_changelist, signalfd, timerfd: as the EVENT_BASE_FLAG_* of libevent.
+
+    A base is closed by `close`, by leaving a with-block, or with its last reference.
+    """
+
+    def __cinit__(self):
+        self.wakeup_fds[0] = self.wakeup_fds[1] = -1
+        self.kept = set()
+        self.closed_ = True
+
+    def __init__(self, str method=None, *, avoid=(), int require=0, int priorities=1,
+                 bint threadsafe=True, bint precise_timers=False, max_dispatch_interval=None,
+                 max_dispatch_callbacks=None, int min_priority=0, bint ignore_env=False,
+                 bint no_cache_time=False, bint epoll_changelist=False, bint signalfd=False,
+                 bint timerfd=True):
+        cdef event_config *config
+        cdef timeval interval
+        cdef int flags = 0
+        cdef int64_t interval_ns = duration_ns(max_dispatch_interval, "max_dispatch_interval")
+        cdef int max_callbacks = -1
+        cdef tuple methods = EventBase.supported_methods()
+        if self.base != NULL:
+            raise RuntimeError("EventBase.__init__() was called twice")
+        if isinstance(avoid, str):
+            avoid = (avoid,)
+        if max_dispatch_callbacks is not None:
+            max_callbacks = max_dispatch_callbacks
+            if max_callbacks < 1:
+                raise ValueError("max_dispatch_callbacks must be at least 1")
+        if not 1 <= priorities < EVENT_MAX_PRIORITIES:
+            raise ValueError(f"priorities must be 1 to {EVENT_MAX_PRIORITIES - 1}, not {priorities}")
+        if min_priority < 0:
+            raise ValueError(f"min_priority must not be negative, but is {min_priority}")
+        if method is not None:
+            if method not in methods:
+                raise ValueError(f"method {method!r} is not available here; "
+                                 f"there are {', '.join(methods)}")
+            avoid = tuple(avoid) + tuple(name for name in methods if name != method)
+        if not threadsafe:
+            flags |= EVENT_BASE_FLAG_NOLOCK
+        if precise_timers:
+            flags |= EVENT_BASE_FLAG_PRECISE_TIMER
+        if ignore_env:
+            flags |= EVENT_BASE_FLAG_IGNORE_ENV
+        if no_cache_time:
+            flags |= EVENT_BASE_FLAG_NO_CACHE_TIME
+        if epoll_changelist:
+            flags |= EVENT_BASE_FLAG_EPOLL_USE_CHANGELIST
+        if signalfd:
+            flags |= EVENT_BASE_FLAG_USE_SIGNALFD
+        if not timerfd:
+            flags |= EVENT_BASE_FLAG_EPOLL_DISALLOW_TIMERFD
+        config = event_config_new()
+        if config == NULL:
+            raise MemoryError()
+        try:
+            for name in avoid:
+                if not isinstance(name, str):
+                    raise TypeError(f"avoid must hold method names, not {type(name).__name__}")
+                if event_config_avoid_method(config, name.encode()) < 0:
+                    raise MemoryError()
+            event_config_require_features(config, require)
+            event_config_set_flag(config, flags)
+            if interval_ns >= 0:
+                ns_to_timeval(interval_ns, &interval)
+            event_config_set_max_dispatch_interval(config, &interval if interval_ns >= 0 else NULL,
+                                                   max_callbacks, min_priority)
+            set_errno(0)
+            self.base = event_base_new_with_config(config)
+        finally:
+            event_config_free(config)
+        if self.base == NULL:
+            if errno == EINVAL:
+                raise ValueError(
+                    f"no method is left: avoid={tuple(avoid)!r}, require={require:#x}, "
+                    f"available {', '.join(methods)}")
+            raise os_error("EventBase")
+        event_base_priority_init(self.base, priorities)
+        self.state.owner = <PyObject *>self
+        self.base.before_wait = give_up_gil
+        self.base.interrupted = run_signal_handlers
+        self.base.binding = &self.state
+        self.closed_ = False
+        if _threading.current_thread() is _threading.main_thread():
+            # Now rather than at the first loop(): descriptor numbers do not change under users' feet.
+            self.open_wakeup()
+
+    def __del__(self):
+        if not self.closed_:
+            self.close()
+
+    def __dealloc__(self):
+        if self.base != NULL:
+            event_base_free(self.base)
+
+    # What the classes of other rooms use.
+
+    cdef event_base *checked(self) except NULL:
+        if self.closed_:
+            raise ValueError("the EventBase is closed")
+        return self.base
+
+    cdef int keep(self, object thing) except -1:
+        self.kept.add(thing)
+        return 0
+
+    cdef void release(self, object thing) noexcept:
+        self.kept.discard(thing)
+
+    cdef void callback_failed(self, object callback) noexcept:
+        cdef object exception
+        import sys
+        exception = sys.exc_info()[1]
+        if exception is not None:
+            self.failed(exception, callback)
+
+    cdef int delete_event(self, event *ev) noexcept:
+        cdef int result
+        cdef event_base *base = self.base
+        if base.lock != NULL and base.running_loop and not in_loop_thread(base):
+            with nogil:
+                result = event_del(ev)
+        else:
+            result = event_del(ev)
+        return result
+
+    # Exceptions.
+
+    cdef void stop(self, object exception) noexcept:
+        if self.stop_exception is None:
+            self.stop_exception = exception
+        event_base_loopbreak(self.base)
+
+    cdef void failed(self, object exception, object callback) noexcept:
+        if isinstance(exception, (KeyboardInterrupt, SystemExit)):
+            self.stop(exception)
+            return
+        if self.handler is None:
+            write_unraisable(exception, <PyObject *>callback)
+            return
+        try:
+            self.handler(exception, callback)
+        except BaseException as error:
+            if isinstance(error, (KeyboardInterrupt, SystemExit)):
+                self.stop(error)
+            else:
+                write_unraisable(error, <PyObject *>callback)
+
+    @property
+    def exception_handler(self):
+        """Called as handler(exception, callback) for an exception that a callback raised; None for the
+        default, a report through `sys.unraisablehook`."""
+        return self.handler
+
+    @exception_handler.setter
+    def exception_handler(self, handler):
+        self.handler = None if handler is None else check_callable(handler, "handler")
+
+    def set_exception_handler(self, handler):
+        """Sets `exception_handler`."""
+        self.exception_handler = handler
+
+    # Running.
+
+    cdef int open_wakeup(self) except -1:
+        cdef int i
+        if self.wakeup_fds[0] >= 0:
+            return 0
+        if socketpair(AF_UNIX, SOCK_STREAM, 0, self.wakeup_fds) < 0:
+            self.wakeup_fds[0] = self.wakeup_fds[1] = -1
+            raise os_error("socketpair")
+        for i in range(2):
+            fcntl(self.wakeup_fds[i], F_SETFL, fcntl(self.wakeup_fds[i], F_GETFL) | O_NONBLOCK)
+            fcntl(self.wakeup_fds[i], F_SETFD, FD_CLOEXEC)
+        event_assign(&self.wakeup_event, self.base, self.wakeup_fds[0], EV_READ | EV_PERSIST,
+                     wakeup_readable, self.base)
+        self.wakeup_event.evcb.flags |= EVLIST_INTERNAL
+        self.wakeup_event.evcb.priority = 0
+        if event_add(&self.wakeup_event, NULL) < 0:
+            error = os_error("event_add")
+            self.close_wakeup()
+            raise error
+        return 0
+
+    cdef void close_wakeup(self) noexcept:
+        cdef int i
+        if self.wakeup_fds[0] >= 0:
+            event_del(&self.wakeup_event)
+        for i in range(2):
+            if self.wakeup_fds[i] >= 0:
+                close(self.wakeup_fds[i])
+                self.wakeup_fds[i] = -1
+
+    def loop(self, int flags=0):
+        """Runs callbacks until nothing is pending, or as the EVLOOP_* flags say.
+
+        Returns 0 when the loop was ended, 1 when nothing was pending. Raises what a callback raised if
+        that was KeyboardInterrupt or SystemExit, whatever a Python signal handler raised, RuntimeError when
+        this loop runs already, and OSError when the backend fails.
+        """
+        cdef event_base *base = self.checked()
+        cdef int result, code, previous = -1
+        cdef bint watch_signals = False
+        with cython.critical_section(self):
+            if self.state.looping or base.running_loop:
+                raise RuntimeError("the loop of this EventBase is running already")
+            self.state.looping = True
+        try:
+            if not flags & EVLOOP_NONBLOCK \
+                    and _threading.current_thread() is _threading.main_thread():
+                # A signal that arrives just before the wait must still end it: Python's handler writes a
+                # byte. If somebody else has such a descriptor, that stays, and EINTR has to do.
+                self.open_wakeup()
+                previous = _signal.set_wakeup_fd(self.wakeup_fds[1],
+                                                 warn_on_full_buffer=False)
+                if previous != -1:
+                    _signal.set_wakeup_fd(previous)
+                else:
+                    watch_signals = True
+                PyErr_CheckSignals()
+            self.state.saved = PyEval_SaveThread()
+            result = event_base_loop(base, flags)
+            code = errno
+            if self.state.saved != NULL:
+                PyEval_RestoreThread(self.state.saved)
+                self.state.saved = NULL
+            if watch_signals:
+                _signal.set_wakeup_fd(-1)
+                watch_signals = False
+        finally:
+            if watch_signals:
+                _signal.set_wakeup_fd(-1)
+            self.state.looping = False
+        exception, self.stop_exception = self.stop_exception, None
+        if exception is not None:
+            raise exception
+        if result < 0:
+            set_errno(code)
+            if code == EDEADLK:
+                raise RuntimeError("the loop of this EventBase is running already")
+            raise os_error("loop")
+        return result
+
+    def dispatch(self):
+        """Runs callbacks until nothing is pending, or `loopexit` or `loopbreak`; see `loop`."""
+        return self.loop(0)
+
+    def loopexit(self, after=None):
+        """Ends the loop when this turn's callbacks have run, or `after` seconds from now."""
+        cdef event_base *base = self.checked()
+        cdef int64_t ns = duration_ns(after, "after")
+        cdef timeval tv
+        if ns >= 0:
+            ns_to_timeval(ns, &tv)
+        if event_base_loopexit(base, &tv if ns >= 0 else NULL) < 0:
+            raise os_error("loopexit")
+
+    def loopbreak(self):
+        """Ends the loop when the running callback returns."""
+        event_base_loopbreak(self.checked())
+
+    def loopcontinue(self):
+        """Makes the loop look for new, perhaps more urgent events when the running callback returns."""
+        event_base_loopcontinue(self.checked())
+
+    @property
+    def got_exit(self):
+        """True if `loopexit` ended the last loop."""
+        return bool(event_base_got_exit(self.checked()))
+
+    @property
+    def got_break(self):
+        """True if `loopbreak` ended the last loop."""
+        return bool(event_base_got_break(self.checked()))
+
+    # Asking.
+
+    @staticmethod
+    def supported_methods():
+        """The backends that this build has, best first."""
+        cdef const char **names = event_get_supported_methods()
+        cdef list methods = []
+        while names[0] != NULL:
+            methods.append((<bytes>names[0]).decode())
+            names += 1
+        return tuple(methods)
+
+    @property
+    def method(self):
+        """The backend's name."""
+        return (<bytes>event_base_get_method(self.checked())).decode()
+
+    @property
+    def signal_method(self):
+        """How signals arrive: 'signal' (self-pipe) or 'signalfd_signal'."""
+        return (<bytes>event_base_get_signal_method(self.checked())).decode()
+
+    @property
+    def features(self):
+        """The backend's EV_FEATURE_* bits."""
+        return event_base_get_features(self.checked())
+
+    @property
+    def priorities(self):
+        """How many priorities there are. It can be set while nothing is active."""
+        return event_base_get_npriorities(self.checked())
+
+    @priorities.setter
+    def priorities(self, int n):
+        if not 1 <= n < EVENT_MAX_PRIORITIES:
+            raise ValueError(f"priorities must be 1 to {EVENT_MAX_PRIORITIES - 1}, not {n}")
+        if event_base_priority_init(self.checked(), n) < 0:
+            raise RuntimeError("priorities cannot change while events are active")
+
+    @property
+    def threadsafe(self):
+        """True if the base has a lock."""
+        return self.checked().lock != NULL
+
+    @property
+    def running_event(self):
+        """The Event whose callback runs now, or None."""
+        cdef event *ev = event_base_get_running_event(self.checked())
+        if ev == NULL or ev.evcb.cb.callback != event_fired:
+            return None
+        return <object>(<py_event *>ev.evcb.arg).object
+
+    def num_events(self, unsigned flags=EVENT_BASE_COUNT_ADDED):
+        """How many events there are, by EVENT_BASE_COUNT_ACTIVE, _VIRTUAL, _ADDED. As in libevent, an event
+        that waits for a descriptor and a timeout, or that is active too, counts for each."""
+        return event_base_get_num_events(self.checked(), flags)
+
+    def max_events(self, unsigned flags=EVENT_BASE_COUNT_ADDED, bint clear=False):
+        """The largest value of `num_events` so far; clear: start again from zero."""
+        return event_base_get_max_events(self.checked(), flags, clear)
+
+    def dump_events(self, file):
+        """Writes a line for each event to `file`, a text file."""
+        cdef event_base *base = self.checked()
+        cdef char *text = NULL
+        cdef size_t size = 0
+        cdef FILE *stream = open_memstream(&text, &size)
+        if stream == NULL:
+            raise MemoryError()
+        event_base_dump_events(base, stream)
+        fclose(stream)
+        try:
+            written = PyBytes_FromStringAndSize(text, size).decode()
+        finally:
+            free(text)
+        file.write(written)
+
+    def __iter__(self):
+        """The Events that are pending or active, each once. Events made in C are left out."""
+        cdef list events = []
+        event_base_foreach_event(self.checked(), collect_event, <void *>events)
+        return iter(events)
+
+    # Time.
+
+    def time(self):
+        """The wall clock in seconds, as read once for this turn of the loop."""
+        cdef timeval tv
+        event_base_gettimeofday_cached(self.checked(), &tv)
+        return tv.tv_sec + tv.tv_usec * 1e-6
+
+    def monotonic(self):
+        """The monotonic clock in seconds, as read once for this turn of the loop."""
+        cdef event_base *base = self.checked()
+        cdef int64_t now
+        EVLOCK_LOCK(base.lock)
+        now = base_now(base)
+        EVLOCK_UNLOCK(base.lock)
+        return now * 1e-9
+
+    def update_time(self):
+        """Reads the clock again, after a callback that took long."""
+        event_base_update_cache_time(self.checked())
+
+    def common_timeout(self, seconds):
+        """Returns a Duration to pass to `Event.add`: thousands of events with one duration then cost a
+        queue operation each, not a heap's. ValueError for more than 256 different ones."""
+        cdef timeval tv
+        cdef int64_t ns = duration_ns(seconds, "seconds")
+        cdef Duration duration
+        if ns < 0:
+            raise TypeError("seconds must not be None")
+        ns_to_timeval(ns, &tv)
+        duration = Duration.__new__(Duration)
+        duration.owner = self
+        duration.seconds = ns * 1e-9
+        duration.tv = event_base_init_common_timeout(self.checked(), &tv)
+        if duration.tv == NULL:
+            raise ValueError("a base has at most 256 common timeouts")
+        return duration
+
+    # Acting.
+
+    def once(self, fd, int what, callback, *args, timeout=None):
+        """Calls callback(fd, what, *args) once, when fd (None for a mere timeout) is ready or the timeout
+        of so many seconds is over. The base keeps it until then."""
+        cdef Event ev
+        if what & (EV_SIGNAL | EV_PERSIST):
+            raise ValueError("what must not have SIGNAL or PERSIST")
+        if not what & (EV_TIMEOUT | EV_IO):
+            raise ValueError("what must have READ, WRITE, CLOSED or TIMEOUT")
+        ev = Event(self, -1 if fd is None else fd, what & (EV_IO | EV_ET), callback, *args)
+        if timeout is None and not what & EV_IO:
+            timeout = 0
+        ev.add(timeout)
+
+    def active_by_fd(self, fd, int what):
+        """Makes the events that wait for `what` on fd active, as if it had happened."""
+        event_base_active_by_fd(self.checked(), descriptor(fd, "fd"), <short>what)
+
+    def active_by_signal(self, int signum):
+        """Makes the events that wait for the signal active, as if it had arrived."""
+        event_base_active_by_signal(self.checked(), signum)
+
+    def reinit(self):
+        """In a child after fork: gives this base kernel objects of its own."""
+        if event_reinit(self.checked()) < 0:
+            raise os_error("reinit")
+
+    # Ending.
+
+    @property
+    def closed(self):
+        """True after `close`."""
+        return self.closed_
+
+    def close(self):
+        """Deletes all events, runs pending finalizers and gives the kernel's objects back.
+
+        RuntimeError while the loop runs. Events, buffers and listeners made on the base can then only be
+        closed. Closing twice is harmless.
+        """
+        if self.closed_ or self.base == NULL:
+            return
+        if self.state.looping or self.base.running_loop:
+            raise RuntimeError("the EventBase cannot be closed while its loop is running")
+        for thing in list(self.kept):
+            if not isinstance(thing, Event):
+                thing.close()
+        self.close_wakeup()
+        event_base_shut_(self.base, True)
+        self.closed_ = True
+        self.kept.clear()
+
+    def __enter__(self):
+        self.checked()
+        return self
+
+    def __exit__(self, *exception):
+        self.close()
+
+    def __repr__(self):
+        if self.closed_:
+            return "<cyevent.EventBase closed>"
+        return f"<cyevent.EventBase {self.method} with {self.num_events()} events>"
+
+
+# --- events -----------------------------------------------------------------------------------------
+
+cdef class Event:
+    """Calls callback(fd, what, *args) when `what` happens on fd.
+
+    what: READ, WRITE, CLOSED, and PERSIST to stay added after firing, ET for edge triggering.
+    fd: a descriptor or anything with fileno(), which is kept alive as long as the event; it stays the
+    caller's to close, after `delete`. -1 for an event that only times out or is activated.
+    priority: 0 is the most urgent; the middle one by default.
+
+    While it is added the base keeps it alive, so an event need not be kept in a variable.
+    """
+
+    def __cinit__(self):
+        self.closed_ = True
+
+    def __init__(self, EventBase base not None, fd, int what, callback, *args, priority=None):
+        cdef int number
+        if what & ~(EV_TIMEOUT | EV_IO | EV_SIGNAL | EV_PERSIST | EV_ET | EV_FINALIZE):
+            raise ValueError(f"what has unknown bits: {what:#x}")
+        if what & EV_SIGNAL:
+            if what & EV_IO:
+                raise ValueError("what must not combine SIGNAL with READ, WRITE or CLOSED")
+            number = check_signal(fd)
+        elif isinstance(fd, int) and fd == -1:
+            if what & EV_IO:
+                raise ValueError("fd must be a valid descriptor, not -1, to wait for READ, WRITE "
+                                 "or CLOSED")
+            number = -1
+        else:
+            number = descriptor(fd, "fd")
+            if not isinstance(fd, int):
+                self.fd_object = fd
+        self.nleading = 2
+        self.prepare(base, number, <short>what, callback, args, priority)
+
+    cdef int prepare(self, EventBase base, int fd, short what, object callback, tuple arguments,
+                     object priority) except -1:
+        cdef event_base *native = base.checked()
+        check_callable(callback, "callback")
+        if self.owner is not None:
+            raise RuntimeError("an event's __init__() was called twice")
+        if priority is not None and not 0 <= priority < native.nqueues:
+            raise ValueError(f"priority must be 0 to {native.nqueues - 1}, not {priority}")
+        self.native.object = <PyObject *>self
+        if event_assign(&self.native.ev, native, fd, what, event_fired, &self.native) < 0:
+            raise os_error("what")
+        if priority is not None:
+            event_priority_set(&self.native.ev, priority)
+        self.owner = base
+        self.callback_ = callback
+        self.arguments = arguments
+        self.fd_number = fd
+        self.closed_ = False
+        return 0
+
+    def __dealloc__(self):
+        # Only an event of which the base holds no reference gets here, so it is not pending unless the
+        # base was never told, in a failed add().
+        if self.native.ev.base != NULL and self.native.ev.evcb.flags & PENDING:
+            event_del_noblock(&self.native.ev)
+
+    cdef EventBase live(self):
+        if self.owner is None or self.closed_:
+            raise ValueError("the event is closed")
+        self.owner.checked()
+        return self.owner
+
+    cdef void settle(self) noexcept:
+        """Lets the base drop its reference when the event is no longer pending."""
+        cdef EventBase owner = self.owner
+        if owner is not None:
+            with cython.critical_section(self):
+                if not self.native.ev.evcb.flags & PENDING:
+                    owner.release(self)
+
+    def add(self, timeout=None):
+        """Waits for the event, and at most `timeout` seconds (a number, a timedelta or a Duration) if one
+        is given. Adding what is added already only sets the timeout.
+
+        ValueError for a closed event or base and a negative timeout, OSError (errno EBADF, EPERM) for a
+        descriptor that the backend refuses.
+        """
+        cdef EventBase owner = self.live()
+        cdef event *ev = &self.native.ev
+        cdef event_base *base = owner.base
+        cdef int64_t ns = -1
+        cdef const timeval *tv = NULL
+        cdef int result, code
+        if type(timeout) is Duration:
+            if (<Duration>timeout).owner is not owner:
+                raise ValueError("timeout belongs to another EventBase")
+            tv = (<Duration>timeout).tv
+        elif timeout is not None:
+            ns = duration_ns(timeout, "timeout")
+        if ev.events & EV_IO and base.ops.features & EV_FEATURE_FDS \
+                and not ev.evcb.flags & EVLIST_INSERTED and fcntl(ev.fd, F_GETFD) < 0:
+            # These backends look at a descriptor only when they wait.
+            raise os_error(f"fd {ev.fd}")
+        with cython.critical_section(self):
+            owner.keep(self)
+            if ev.events & EV_SIGNAL and base.running_loop and not in_loop_thread(base):
+                # It waits for the signal's running callback, which needs the GIL.
+                with nogil:
+                    result = event_add(ev, tv) if tv != NULL else event_add_ns_(ev, ns)
+            elif tv != NULL:
+                result = event_add(ev, tv)
+            else:
+                result = event_add_ns_(ev, ns)
+        if result < 0:
+            code = errno
+            self.settle()
+            set_errno(code)
+            raise os_error(f"signum {ev.fd}" if ev.events & EV_SIGNAL else f"fd {ev.fd}")
+
+    def delete(self):
+        """Stops waiting, and takes back a firing whose callback has not begun. From another thread it waits
+        for the end of a callback that runs, unless the event has FINALIZE."""
+        cdef EventBase owner = self.live()
+        owner.delete_event(&self.native.ev)
+        self.settle()
+
+    def activate(self, int what, int ncalls=1):
+        """Makes the callback due as if `what` had happened; ncalls: how often, for a signal."""
+        cdef EventBase owner = self.live()
+        cdef event *ev = &self.native.ev
+        cdef event_base *base = owner.base
+        if not 1 <= ncalls <= 0x7fff:
+            raise ValueError(f"ncalls must be 1 to 32767, not {ncalls}")
+        owner.keep(self)
+        if ev.events & EV_SIGNAL and base.running_loop and not in_loop_thread(base):
+            with nogil:
+                event_active(ev, what, <short>ncalls)
+        else:
+            event_active(ev, what, <short>ncalls)
+
+    def pending(self, int what=EV_TIMEOUT | EV_IO | EV_SIGNAL):
+        """Which of `what` the event waits for or is active for; 0 if none."""
+        self.live()
+        return event_pending(&self.native.ev, <short>what, NULL)
+
+    def remove_timer(self):
+        """Takes the timeout away and goes on waiting for the rest."""
+        self.live()
+        event_remove_timer(&self.native.ev)
+        self.settle()
+
+    def finalize(self, callback=None):
+        """Deletes the event and calls callback(event) from the loop, when nothing can be running it any
+        more, even in another thread. The event is closed then."""
+        cdef EventBase owner = self.live()
+        if callback is not None:
+            check_callable(callback, "callback")
+        self.on_finalize = callback
+        self.closed_ = True
+        owner.keep(self)
+        event_finalize(0, &self.native.ev, finalizer_fired)
+
+    def close(self):
+        """Deletes the event for good, and lets go of the callback and its arguments."""
+        if self.closed_ or self.owner is None:
+            return
+        self.closed_ = True
+        if not self.owner.closed_:
+            self.owner.delete_event(&self.native.ev)
+        self.settle()
+        self.callback_ = None
+        self.arguments = ()
+        self.fd_object = None
+
+    @property
+    def closed(self):
+        """True after `close` or `finalize`."""
+        return self.closed_
+
+    @property
+    def expires(self):
+        """When the timeout is over, in seconds of the monotonic clock; None without one."""
+        self.live()
+        if not self.native.ev.evcb.flags & EVLIST_TIMEOUT:
+            return None
+        return self.native.ev.deadline * 1e-9
+
+    @property
+    def fd(self):
+        """The descriptor; -1 for none. For a Signal, its number."""
+        return self.native.ev.fd
+
+    @property
+    def events(self):
+        """What the event waits for."""
+        return self.native.ev.events
+
+    @property
+    def base(self):
+        """The EventBase."""
+        return self.owner
+
+    @property
+    def callback(self):
+        """The callback."""
+        return self.callback_
+
+    @property
+    def args(self):
+        """The callback's further arguments."""
+        return self.arguments
+
+    @property
+    def initialized(self):
+        """True for an event that can be added."""
+        return not self.closed_
+
+    @property
+    def priority(self):
+        """0 is the most urgent. It cannot change while the event is active."""
+        return self.native.ev.evcb.priority
+
+    @priority.setter
+    def priority(self, int priority):
+        cdef EventBase owner = self.live()
+        if not 0 <= priority < owner.base.nqueues:
+            raise ValueError(f"priority must be 0 to {owner.base.nqueues - 1}, not {priority}")
+        if event_priority_set(&self.native.ev, priority) < 0:
+            raise RuntimeError("priority cannot change while the event is active")
+
+    def __repr__(self):
+        cdef str name = type(self).__name__
+        if self.closed_:
+            return f"<cyevent.{name} closed>"
+        return f"<cyevent.{name} fd={self.fd} events={self.events:#x} of {self.callback_!r}>"
+
+
+cdef int check_signal(object signum) except -1:
+    if not isinstance(signum, int):
+        raise TypeError(f"signum must be an int, not {type(signum).__name__}")
+    if not 1 <= signum < NSIG:
+        raise ValueError(f"signum must be 1 to {NSIG - 1}, not {int(signum)}")
+    return signum
+
+
+cdef class Timer(Event):
+    """Calls callback(*args) when the time given to `add` is over; with persist, each time it is over."""
+
+    def __init__(self, EventBase base not None, callback, *args, bint persist=False,
+                 priority=None):
+        self.nleading = 0
+        self.prepare(base, -1, EV_PERSIST if persist else 0, callback, args, priority)
+
+    def add(self, timeout):
+        """Calls back in `timeout` seconds (a number, a timedelta or a Duration)."""
+        if timeout is None:
+            raise TypeError("timeout must be a number of seconds, a timedelta or a Duration, not None")
+        Event.add(self, timeout)
+
+
+cdef class Signal(Event):
+    """Calls callback(signum, *args) in the loop when the signal arrives.
+
+    The process-wide handler is replaced while at least one event is added and then put back, so that of
+    SIGINT ends with Ctrl-C raising KeyboardInterrupt again. A burst of one signal may be told once.
+    """
+
+    def __init__(self, EventBase base not None, signum, callback, *args, bint persist=True,
+                 priority=None):
+        cdef int number = check_signal(signum)
+        self.nleading = 1
+        self.prepare(base, number, EV_SIGNAL | (EV_PERSIST if persist else 0), callback, args,
+                     priority)

@@ -1,0 +1,302 @@
+"""Signal delivery.
+
+Facts: a signal handler may do next to nothing (signal-safety(7)); a write() of one byte is allowed. A
+handler is one per process and signal, while there may be many bases. A forked child shares the parent's
+pipe. sigaction() replaces what others had installed.
+
+What follows: the handler looks its signal up in a table of descriptors, one per signal number, and writes
+the number there; each base has a socket pair whose other end is an internal event. Two bases can so wait
+for different signals; of two that wait for the same, the one whose loop was entered last gets it. What was
+installed before is put back when the last event on a signal is deleted.
+
+With EVENT_BASE_FLAG_USE_SIGNALFD the signals are blocked and read from a signalfd(2) instead: no handler
+runs at all, but the block belongs to the thread that adds the event, and a child inherits it.
+"""
+
+from libc.errno cimport errno
+from libc.stdint cimport uint32_t
+from libc.string cimport memset
+from cyevent.core.event cimport event_add_nolock_, event_assign, event_del_nolock_
+from cyevent.core.fdmap cimport evmap_signal_active_
+from cyevent.core.log cimport event_warn_
+from cyevent.core.memory cimport mm_calloc, mm_malloc, mm_free
+from cyevent.core.sys cimport *
+from cyevent.core.sys cimport sigaction_t
+from cyevent.core.threads cimport EVLOCK_LOCK, EVLOCK_UNLOCK
+from cyevent.core.types cimport *
+from cyevent.backends.vtable cimport backend_host, event_op
+
+cdef extern from *:
+    """
+    #ifdef __linux__
+      #include <sys/signalfd.h>
+      #define CYEVENT_HAVE_SIGNALFD 1
+    #else
+      #define CYEVENT_HAVE_SIGNALFD 0
+      #define SFD_NONBLOCK 0
+      #define SFD_CLOEXEC 0
+      struct signalfd_siginfo { uint32_t ssi_signo; };
+      static inline int signalfd(int fd, const sigset_t *mask, int flags) { (void)fd; (void)mask; (void)flags; errno = ENOSYS; return -1; }
+    #endif
+    #define CYEVENT_MAX_SIGNAL 128
+    static volatile int cyevent_signal_fd[CYEVENT_MAX_SIGNAL];
+    static inline int cyevent_signal_fd_get(int n) { return cyevent_signal_fd[n] - 1; }
+    static inline void cyevent_signal_fd_set(int n, int fd) { cyevent_signal_fd[n] = fd + 1; }
+    """
+    int CYEVENT_HAVE_SIGNALFD
+    int CYEVENT_MAX_SIGNAL
+    int SFD_NONBLOCK, SFD_CLOEXEC
+    struct signalfd_siginfo:
+        uint32_t ssi_signo
+    int signalfd(int fd, const sigset_t *mask, int flags) noexcept nogil
+    # The descriptor that a signal's handler writes to, -1 for none. The handler reads it, so it is
+    # volatile, which Cython cannot say.
+    int cyevent_signal_fd_get(int signum) noexcept nogil
+    void cyevent_signal_fd_set(int signum, int fd) noexcept nogil
+
+cdef event_op selfpipe_ops
+cdef event_op signalfd_ops
+
+
+cdef void handle_signal(int signum) noexcept nogil:
+    cdef int saved = errno
+    cdef unsigned char byte = <unsigned char>signum
+    cdef int fd = cyevent_signal_fd_get(signum)
+    if fd >= 0:
+        # A full pipe has the signal in it already, or plenty to wake for.
+        send(fd, &byte, 1, MSG_NOSIGNAL)
+    set_errno(saved)
+
+
+# --- the self-pipe ----------------------------------------------------------------------------------
+
+cdef void pipe_readable(evutil_socket_t fd, short what, void *arg) noexcept nogil:
+    cdef event_base *base = <event_base *>arg
+    cdef unsigned char bytes[1024]
+    cdef int caught[128]
+    cdef ssize_t n
+    cdef int i
+    memset(caught, 0, sizeof(caught))
+    while True:
+        n = recv(fd, bytes, sizeof(bytes), 0)
+        if n < 0 and errno == EINTR:
+            continue
+        if n <= 0:
+            break
+        for i in range(<int>n):
+            if bytes[i] < 128:
+                caught[bytes[i]] += 1
+        if n < <ssize_t>sizeof(bytes):
+            break
+    EVLOCK_LOCK(base.lock)
+    for i in range(1, NSIG):
+        if caught[i]:
+            evmap_signal_active_(base, i, caught[i])
+    EVLOCK_UNLOCK(base.lock)
+
+
+cdef int prepare_descriptor(int fd) noexcept nogil:
+    if fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) < 0:
+        return -1
+    return fcntl(fd, F_SETFD, FD_CLOEXEC)
+
+
+cdef int open_pipe(event_base *base) noexcept nogil:
+    if socketpair(AF_UNIX, SOCK_STREAM, 0, base.sig.fds) < 0:
+        base.sig.fds[0] = base.sig.fds[1] = -1
+        return -1
+    if prepare_descriptor(base.sig.fds[0]) < 0 or prepare_descriptor(base.sig.fds[1]) < 0:
+        close_descriptors(base)
+        return -1
+    return watch(base, pipe_readable)
+
+
+cdef int watch(event_base *base, void (*readable)(evutil_socket_t, short, void *) noexcept nogil) \
+        noexcept nogil:
+    event_assign(&base.sig.pipe_event, base, base.sig.fds[0], EV_READ | EV_PERSIST, readable, base)
+    base.sig.pipe_event.evcb.flags |= EVLIST_INTERNAL
+    base.sig.pipe_event.evcb.priority = 0
+    if event_add_nolock_(&base.sig.pipe_event, -1, False, 0) < 0:
+        close_descriptors(base)
+        return -1
+    base.sig.pipe_added = True
+    return 0
+
+
+cdef void close_descriptors(event_base *base) noexcept nogil:
+    cdef int i
+    if base.sig.pipe_added:
+        event_del_nolock_(&base.sig.pipe_event, EVENT_DEL_NOBLOCK)
+        base.sig.pipe_added = False
+    for i in range(2):
+        if base.sig.fds[i] >= 0:
+            close(base.sig.fds[i])
+            base.sig.fds[i] = -1
+
+
+cdef int install_handler(event_base *base, int signum) noexcept nogil:
+    cdef sigaction_t action
+    cdef sigaction_t *old
+    if base.sig.old == NULL:
+        base.sig.old = <sigaction_t **>mm_calloc(NSIG, sizeof(sigaction_t *))
+        if base.sig.old == NULL:
+            return -1
+        base.sig.nold = NSIG
+    if base.sig.old[signum] != NULL:
+        return 0
+    old = <sigaction_t *>mm_malloc(sizeof(sigaction_t))
+    if old == NULL:
+        return -1
+    memset(&action, 0, sizeof(action))
+    action.sa_handler = handle_signal
+    action.sa_flags = SA_RESTART
+    sigfillset(&action.sa_mask)
+    if sigaction(signum, &action, old) < 0:
+        mm_free(old)
+        return -1
+    base.sig.old[signum] = old
+    return 0
+
+
+cdef int restore_handler(event_base *base, int signum) noexcept nogil:
+    cdef int result
+    cdef sigaction_t *old
+    if base.sig.old == NULL or base.sig.old[signum] == NULL:
+        return 0
+    old = base.sig.old[signum]
+    base.sig.old[signum] = NULL
+    result = sigaction(signum, old, NULL)
+    mm_free(old)
+    return result
+
+
+cdef int selfpipe_add(backend_host *host, void *backend, evutil_socket_t signum, short before,
+                      short events, uint64_t *fdinfo) noexcept nogil:
+    cdef event_base *base = <event_base *>host
+    if signum >= CYEVENT_MAX_SIGNAL:
+        set_errno(EINVAL)
+        return -1
+    if base.sig.fds[0] < 0 and open_pipe(base) < 0:
+        return -1
+    cyevent_signal_fd_set(signum, base.sig.fds[1])
+    if install_handler(base, signum) < 0:
+        cyevent_signal_fd_set(signum, -1)
+        return -1
+    base.sig.count += 1
+    return 0
+
+
+cdef int selfpipe_delete(backend_host *host, void *backend, evutil_socket_t signum, short before,
+                         short events, uint64_t *fdinfo) noexcept nogil:
+    cdef event_base *base = <event_base *>host
+    cdef int result = restore_handler(base, signum)
+    if cyevent_signal_fd_get(signum) == base.sig.fds[1]:
+        cyevent_signal_fd_set(signum, -1)
+    base.sig.count -= 1
+    return result
+
+
+# --- signalfd ---------------------------------------------------------------------------------------
+
+cdef void signalfd_readable(evutil_socket_t fd, short what, void *arg) noexcept nogil:
+    cdef event_base *base = <event_base *>arg
+    cdef signalfd_siginfo infos[16]
+    cdef ssize_t n
+    cdef int i
+    while True:
+        n = read(fd, infos, sizeof(infos))
+        if n < <ssize_t>sizeof(signalfd_siginfo):
+            break
+        EVLOCK_LOCK(base.lock)
+        for i in range(<int>(n // <ssize_t>sizeof(signalfd_siginfo))):
+            evmap_signal_active_(base, infos[i].ssi_signo, 1)
+        EVLOCK_UNLOCK(base.lock)
+
+
+cdef int signalfd_add(backend_host *host, void *backend, evutil_socket_t signum, short before,
+                      short events, uint64_t *fdinfo) noexcept nogil:
+    cdef event_base *base = <event_base *>host
+    cdef sigset_t one
+    cdef int fd
+    sigemptyset(&one)
+    if sigaddset(&one, signum) < 0:
+        return -1
+    if base.sig.count == 0 and base.sig.fds[0] < 0:
+        sigemptyset(&base.sig.mask)
+    sigaddset(&base.sig.mask, signum)
+    fd = signalfd(base.sig.fds[0], &base.sig.mask, SFD_NONBLOCK | SFD_CLOEXEC)
+    if fd < 0:
+        sigdelset(&base.sig.mask, signum)
+        return -1
+    if base.sig.fds[0] < 0:
+        base.sig.fds[0] = fd
+        if watch(base, signalfd_readable) < 0:
+            return -1
+    if pthread_sigmask(SIG_BLOCK, &one, NULL) != 0:
+        return -1
+    base.sig.count += 1
+    return 0
+
+
+cdef int signalfd_delete(backend_host *host, void *backend, evutil_socket_t signum, short before,
+                         short events, uint64_t *fdinfo) noexcept nogil:
+    cdef event_base *base = <event_base *>host
+    cdef sigset_t one
+    sigdelset(&base.sig.mask, signum)
+    base.sig.count -= 1
+    sigemptyset(&one)
+    sigaddset(&one, signum)
+    pthread_sigmask(SIG_UNBLOCK, &one, NULL)
+    if base.sig.fds[0] >= 0 and signalfd(base.sig.fds[0], &base.sig.mask, SFD_NONBLOCK) < 0:
+        return -1
+    return 0
+
+
+# --- life -------------------------------------------------------------------------------------------
+
+cdef int evsig_init_(event_base *base) noexcept nogil:
+    base.sig.fds[0] = base.sig.fds[1] = -1
+    if base.flags & EVENT_BASE_FLAG_USE_SIGNALFD and CYEVENT_HAVE_SIGNALFD:
+        base.sigops = &signalfd_ops
+    else:
+        base.sigops = &selfpipe_ops
+    return 0
+
+
+cdef const char *evsig_method_(event_base *base) noexcept nogil:
+    return base.sigops.name
+
+
+cdef void evsig_claim_(event_base *base) noexcept nogil:
+    cdef int signum
+    if base.sigops != &selfpipe_ops:
+        return
+    for signum in range(1, base.nsignals):
+        if base.signals[signum].first != NULL:
+            cyevent_signal_fd_set(signum, base.sig.fds[1])
+
+
+cdef void evsig_dealloc_(event_base *base) noexcept nogil:
+    cdef int signum
+    for signum in range(1, base.nsignals):
+        if base.signals[signum].first != NULL:
+            base.sigops.delete(&base.host, NULL, signum, 0, EV_SIGNAL, NULL)
+            base.signals[signum].first = NULL
+    close_descriptors(base)
+    mm_free(base.sig.old)
+    base.sig.old = NULL
+    base.sig.nold = 0
+
+
+cdef void evsig_reinit_(event_base *base) noexcept nogil:
+    # The pipe is shared with the parent: a byte written here would wake it.
+    close_descriptors(base)
+    base.sig.count = 0
+
+
+selfpipe_ops.name = b"signal"
+selfpipe_ops.add = selfpipe_add
+selfpipe_ops.delete = selfpipe_delete
+signalfd_ops.name = b"signalfd_signal"
+signalfd_ops.add = signalfd_add
+signalfd_ops.delete = signalfd_delete

@@ -1,0 +1,56 @@
+# Locks below the line, behind libevent's replaceable function tables. POSIX threads are installed from
+# the start, so a base has a lock unless it is made with EVENT_BASE_FLAG_NOLOCK.
+
+from cyevent.core.sys cimport timeval, pthread_self
+
+cdef enum:
+    EVTHREAD_LOCK_API_VERSION = 1
+    EVTHREAD_CONDITION_API_VERSION = 1
+    EVTHREAD_LOCKTYPE_RECURSIVE = 1
+    EVTHREAD_LOCKTYPE_READWRITE = 2
+    EVTHREAD_WRITE = 0x04
+    EVTHREAD_READ = 0x08
+    EVTHREAD_TRY = 0x10
+    EVTHREAD_PTHREAD_PRIO_INHERIT = 0x01
+
+cdef struct evthread_lock_callbacks:
+    int lock_api_version
+    unsigned supported_locktypes
+    void *(*alloc)(unsigned locktype) noexcept nogil
+    void (*free)(void *lock, unsigned locktype) noexcept nogil
+    int (*lock)(unsigned mode, void *lock) noexcept nogil      # 0, or non-zero when not taken
+    int (*unlock)(unsigned mode, void *lock) noexcept nogil
+
+cdef struct evthread_condition_callbacks:
+    int condition_api_version
+    void *(*alloc_condition)(unsigned condtype) noexcept nogil
+    void (*free_condition)(void *cond) noexcept nogil
+    int (*signal_condition)(void *cond, int broadcast) noexcept nogil
+    # 0 signalled, 1 timed out, -1 failed; timeout NULL waits without end.
+    int (*wait_condition)(void *cond, void *lock, const timeval *timeout) noexcept nogil
+
+# Copies the table; NULL takes locking away. Both return 0, or -1 for a table of another version.
+cdef int evthread_set_lock_callbacks(const evthread_lock_callbacks *callbacks) noexcept nogil
+cdef int evthread_set_condition_callbacks(const evthread_condition_callbacks *callbacks) noexcept nogil
+cdef void evthread_set_id_callback(unsigned long (*id_fn)() noexcept nogil) noexcept nogil
+cdef int evthread_use_pthreads() noexcept nogil
+
+cdef void *evthread_lock_alloc_() noexcept nogil
+cdef void evthread_lock_free_(void *lock) noexcept nogil
+cdef int evthread_lock_(void *lock) noexcept nogil
+cdef void evthread_unlock_(void *lock) noexcept nogil
+cdef void *evthread_cond_alloc_() noexcept nogil
+cdef void evthread_cond_free_(void *cond) noexcept nogil
+cdef void evthread_cond_broadcast_(void *cond) noexcept nogil
+cdef int evthread_cond_wait_(void *cond, void *lock) noexcept nogil
+cdef unsigned long evthread_id_() noexcept nogil
+
+
+cdef inline void EVLOCK_LOCK(void *lock) noexcept nogil:
+    if lock != NULL:
+        evthread_lock_(lock)
+
+
+cdef inline void EVLOCK_UNLOCK(void *lock) noexcept nogil:
+    if lock != NULL:
+        evthread_unlock_(lock)

@@ -1,0 +1,34 @@
+"""Runs the Cython test modules beside this file: each function test_* of each is one test.
+
+A function that takes `method` runs once for each mechanism. The names are read from the sources, since
+compiling has to wait until the tests run. A module's FORKED names those that change the whole process
+and so run in a child.
+"""
+
+import re
+from pathlib import Path
+
+import cyevent
+
+HERE = Path(__file__).parent
+TEST = re.compile(r"^def (test_\w+)\((method)?\):", re.MULTILINE)
+
+
+def pytest_generate_tests(metafunc):
+    cases = []
+    for source in sorted(HERE.glob("*.pyx")):
+        for name, takes_method in TEST.findall(source.read_text()):
+            methods = cyevent.EventBase.supported_methods() if takes_method else (None,)
+            cases += [(source.stem, name, method) for method in methods]
+    ids = ["-".join(filter(None, case)) for case in cases]
+    metafunc.parametrize(("module", "function", "mechanism"), cases, ids=ids)
+
+
+def test_nogil(cython_modules, in_child, module, function, mechanism):
+    loaded = cython_modules[module]
+    arguments = () if mechanism is None else (mechanism,)
+    call = getattr(loaded, function)
+    if function in getattr(loaded, "FORKED", ()):
+        in_child(call, *arguments)
+    else:
+        call(*arguments)
