@@ -27,8 +27,9 @@ if any(Path(entry or ".").resolve() == ROOT for entry in sys.path):
     sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != ROOT]
     sys.path.append(str(ROOT))
 
-# A loop that hangs does so outside the interpreter, where no Python timeout can stop it.
-HANG = 120.0
+# A loop that hangs does so outside the interpreter, where no Python timeout can stop it. Later than
+# pytest-timeout, which fails a single test where it can.
+HANG = 150.0
 
 STDERR = pytest.StashKey[int]()
 
@@ -146,12 +147,22 @@ def in_child():
     return run
 
 
-# --- Cython test modules -----------------------------------------------------------------------------
+# --- Cython test modules --------------------------------------------------------------------------
+
+
+# Read once and here: sysconfig fills its table at the first use, which is not safe in two threads.
+EXT_SUFFIX = sysconfig.get_config_var("EXT_SUFFIX")
+COMPILER = [
+    *shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC")),
+    *("-shared", "-fPIC", "-O0", "-w"),
+    *(f"-I{sysconfig.get_path(name)}" for name in ("include", "platinclude")),
+]
 
 
 def _build_key(sources):
     """Changes with anything that the compiled modules depend on."""
     import Cython
+
     import cyevent
 
     doors = sorted(Path(cyevent.__file__).parent.rglob("*.pxd"))
@@ -163,19 +174,10 @@ def _build_key(sources):
 
 
 def _compile(source, folder, env):
-    """Cython and the C compiler, in a folder of their own so that only the installed package is found."""
-    suffix = sysconfig.get_config_var("EXT_SUFFIX")
-    c_file = folder / (source.stem + ".c")
-    commands = [
-        [sys.executable, "-m", "cython", "-3", source.name, "-o", c_file.name],
-        [
-            *shlex.split(sysconfig.get_config_var("CC")),
-            *("-shared", "-fPIC", "-O1", "-g0", "-w"),
-            *("-I", sysconfig.get_path("include"), "-I", sysconfig.get_path("platinclude")),
-            *(c_file.name, "-o", source.stem + suffix),
-        ],
-    ]
-    for command in commands:
+    """Cython and the C compiler; returns what they had to say if one of them failed."""
+    cython = [sys.executable, "-m", "cython", "-3", source.name]
+    compiler = [*COMPILER, source.stem + ".c", "-o", source.stem + EXT_SUFFIX]
+    for command in (cython, compiler):
         done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True)
         if done.returncode:
             return f"{shlex.join(command)}\n{done.stdout}{done.stderr}"
@@ -183,22 +185,25 @@ def _compile(source, folder, env):
 
 
 @pytest.fixture(scope="session")
-def cython_modules(package_env):
+def cython_modules(package_env, request, tmp_path_factory):
     """The modules of tests/cython, compiled against the package under test: name -> module."""
     sources = sorted((ROOT / "tests" / "cython").glob("*.p[xy][dx]"))
     modules = [source for source in sources if source.suffix == ".pyx"]
-    cache = Path(tempfile.gettempdir()) / f"cyevent-tests-{os.getuid()}"
-    folder = cache / _build_key(sources)
-    done = folder / "complete"
-    if not done.exists():
-        folder.mkdir(parents=True, exist_ok=True)
+    cache = getattr(request.config, "cache", None)
+    parent = cache.mkdir("cyevent-modules") if cache else tmp_path_factory.mktemp("modules")
+    folder = parent / _build_key(sources)
+    if not folder.exists():
+        for outdated in parent.iterdir():
+            shutil.rmtree(outdated, ignore_errors=True)
+        # Built aside and renamed when whole: an interrupted run leaves nothing that looks finished.
+        building = Path(tempfile.mkdtemp(dir=parent))
         for source in sources:
-            shutil.copy(source, folder)
+            shutil.copy(source, building)
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            results = pool.map(lambda source: _compile(source, folder, package_env), modules)
+            results = pool.map(lambda source: _compile(source, building, package_env), modules)
             errors = [error for error in results if error]
         assert not errors, "\n".join(errors)
-        done.touch()
+        building.rename(folder)
     sys.path.insert(0, str(folder))
     try:
         yield {source.stem: importlib.import_module(source.stem) for source in modules}

@@ -122,7 +122,9 @@ cdef void *epoll_init(backend_host *host) noexcept nogil:
     if state.events == NULL:
         epoll_dealloc(host, state)
         return NULL
-    state.use_changelist = (host.flags & EVENT_BASE_FLAG_EPOLL_USE_CHANGELIST) != 0
+    if host.flags & EVENT_BASE_FLAG_EPOLL_USE_CHANGELIST:
+        state.use_changelist = True
+        host.name = b"epoll (with changelist)"
     if host.flags & EVENT_BASE_FLAG_PRECISE_TIMER:
         zero.tv_sec = zero.tv_nsec = 0
         state.have_pwait2 = cyevent_epoll_pwait2(epfd, state.events, 1, &zero) >= 0
@@ -300,7 +302,8 @@ cdef int epoll_dispatch(backend_host *host, void *backend, int64_t timeout) noex
             # Not an event of anybody's: the deadline is looked up in the timer heap.
             read(state.timerfd, &expirations, sizeof(expirations))
         elif what:
-            host.ready(host, state.events[i].data.fd, what)
+            # Edge-triggered events are told that they are.
+            host.ready(host, state.events[i].data.fd, what | EV_ET)
     if n == state.nevents and state.nevents < MAX_NEVENTS:
         # All room was used, so there may have been more.
         grown = <epoll_event *>mm_realloc(state.events, 2 * state.nevents * sizeof(epoll_event))

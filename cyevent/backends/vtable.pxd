@@ -19,6 +19,7 @@ cdef struct backend_host:
     backend_moved_fn moved
     void *lock                 # released while the backend waits; NULL where the base has none
     int flags                  # EVENT_BASE_FLAG_*
+    const char *name           # the vtable's name, unless init gives a variant's
     bint interrupted           # set by dispatch when a signal cut the wait short (EINTR)
     int npriorities            # with one, a turn may report a part of what is ready
 

@@ -165,6 +165,7 @@ cdef int choose_backend(event_base *base, const event_config *config) noexcept n
             continue
         if not ignore_environment and disabled_by_environment(ops.name):
             continue
+        base.host.name = ops.name
         base.backend = ops.init(&base.host)
         if base.backend != NULL:
             base.ops = ops
@@ -224,7 +225,7 @@ cdef event_base *event_base_new_with_config(const event_config *config) noexcept
     base.need_reinit_after_fork = base.ops.need_reinit
     if not (base.flags & EVENT_BASE_FLAG_IGNORE_ENV) \
             and cyevent_secure_getenv(b"EVENT_SHOW_METHOD") != NULL:
-        snprintf(message, sizeof(message), b"cyevent using: %s", base.ops.name)
+        snprintf(message, sizeof(message), b"cyevent using: %s", base.host.name)
         event_msgx_(message)
     if base.lock != NULL and evthread_make_base_notifiable(base) < 0:
         event_warn_(b"event_base_new_with_config: cannot make the base notifiable")
@@ -470,7 +471,7 @@ cdef int event_reinit(event_base *base) noexcept nogil:
 # --- questions --------------------------------------------------------------------------------------
 
 cdef const char *event_base_get_method(const event_base *base) noexcept nogil:
-    return base.ops.name
+    return base.host.name
 
 
 cdef const char *event_base_get_signal_method(const event_base *base) noexcept nogil:

@@ -211,8 +211,8 @@ cdef inline int common_index_of(event_base *base, const timeval *tv) noexcept no
 
 cdef inline void timeout_due(event *ev) noexcept nogil:
     # A persistent event stays with its descriptor: its closure starts the timeout again, and the backend
-    # is not told of a deletion and an addition that cancel out.
-    if ev.evcb.closure == EV_CLOSURE_EVENT_PERSIST:
+    # is not told of a deletion and an addition that cancel out. One that is active already is told of both.
+    if ev.evcb.closure == EV_CLOSURE_EVENT_PERSIST or ev.evcb.flags & EVLIST_ACTIVE:
         remove_timeout(ev.base, ev)
     else:
         event_del_nolock_(ev, EVENT_DEL_NOBLOCK)

@@ -134,7 +134,7 @@ cdef void evmap_io_active_(backend_host *host, evutil_socket_t fd, short what) n
         return
     ev = base.io[fd].first
     while ev != NULL:
-        if ev.events & what:
+        if ev.events & what & ~EV_ET:
             cb = &ev.evcb
             # The loop's own thread calls this, so there is nobody to notify.
             if EV_LIKELY(not (cb.flags & (EVLIST_ACTIVE | EVLIST_ACTIVE_LATER | EVLIST_FINALIZING))):

@@ -75,6 +75,7 @@ cdef class Event:
 
     cdef int prepare(self, EventBase base, int fd, short what, object callback, tuple arguments,
                      object priority) except -1
+    cdef int add_timeout(self, object timeout, str name) except -1
     cdef EventBase live(self)
     cdef void settle(self) noexcept
 

@@ -209,10 +209,28 @@ cdef int descriptor(object value, str name) except -2:
     return <int>fd
 
 
+cdef long long integer(object value, str name, long long low, long long high) except? -1:
+    """value as a C integer; what is out of range or no integer is an error that names it."""
+    if not isinstance(value, int):
+        raise TypeError(f"{name} must be an int, not {type(value).__name__}")
+    if not low <= value <= high:
+        raise ValueError(f"{name} must be {low} to {high}, not {int(value)}")
+    return value
+
+
 cdef object os_error(str what):
     cdef int code = errno
     import os
     return OSError(code, f"{what}: {os.strerror(code)}")
+
+
+cdef short event_bits(object what) except -1:
+    if not isinstance(what, int):
+        raise TypeError(f"what must be an int of READ, WRITE and their like, "
+                        f"not {type(what).__name__}")
+    if what < 0 or what & ~(EV_TIMEOUT | EV_IO | EV_SIGNAL | EV_PERSIST | EV_ET | EV_FINALIZE):
+        raise ValueError(f"what has unknown bits: {int(what):#x}")
+    return what
 
 
 cdef object check_callable(object callback, str name):
@@ -224,6 +242,14 @@ cdef object check_callable(object callback, str name):
 @cython.final
 cdef class Duration:
     """A duration that many events share; made by `EventBase.common_timeout`, given to `Event.add`."""
+
+    def __eq__(self, other):
+        if type(other) is not Duration:
+            return NotImplemented
+        return self.tv == (<Duration>other).tv
+
+    def __hash__(self):
+        return hash(<size_t>self.tv)
 
     def __repr__(self):
         return f"<cyevent.Duration {self.seconds:g} s>"
@@ -266,9 +292,9 @@ cdef class EventBase:
         self.kept = set()
         self.closed_ = True
 
-    def __init__(self, str method=None, *, avoid=(), int require=0, int priorities=1,
-                 bint threadsafe=True, bint precise_timers=False, max_dispatch_interval=None,
-                 max_dispatch_callbacks=None, int min_priority=0, bint ignore_env=False,
+    def __init__(self, method=None, *, avoid=(), require=0, priorities=1, bint threadsafe=True,
+                 bint precise_timers=False, max_dispatch_interval=None,
+                 max_dispatch_callbacks=None, min_priority=0, bint ignore_env=False,
                  bint no_cache_time=False, bint epoll_changelist=False, bint signalfd=False,
                  bint timerfd=True):
         cdef event_config *config
@@ -279,17 +305,17 @@ cdef class EventBase:
         cdef tuple methods = EventBase.supported_methods()
         if self.base != NULL:
             raise RuntimeError("EventBase.__init__() was called twice")
-        if isinstance(avoid, str):
-            avoid = (avoid,)
+        cdef int features = <int>integer(require, "require", 0, 0xffff)
+        cdef int levels = <int>integer(priorities, "priorities", 1, EVENT_MAX_PRIORITIES - 1)
+        cdef int limited = <int>integer(min_priority, "min_priority", 0, EVENT_MAX_PRIORITIES - 1)
+        if isinstance(avoid, (str, bytes)) or not hasattr(avoid, "__iter__"):
+            raise TypeError("avoid must be a collection of method names, not one name")
         if max_dispatch_callbacks is not None:
-            max_callbacks = max_dispatch_callbacks
-            if max_callbacks < 1:
-                raise ValueError("max_dispatch_callbacks must be at least 1")
-        if not 1 <= priorities < EVENT_MAX_PRIORITIES:
-            raise ValueError(f"priorities must be 1 to {EVENT_MAX_PRIORITIES - 1}, not {priorities}")
-        if min_priority < 0:
-            raise ValueError(f"min_priority must not be negative, but is {min_priority}")
+            max_callbacks = <int>integer(max_dispatch_callbacks, "max_dispatch_callbacks", 1,
+                                         0x7fffffff)
         if method is not None:
+            if not isinstance(method, str):
+                raise TypeError(f"method must be a str, not {type(method).__name__}")
             if method not in methods:
                 raise ValueError(f"method {method!r} is not available here; "
                                  f"there are {', '.join(methods)}")
@@ -317,12 +343,12 @@ cdef class EventBase:
                     raise TypeError(f"avoid must hold method names, not {type(name).__name__}")
                 if event_config_avoid_method(config, name.encode()) < 0:
                     raise MemoryError()
-            event_config_require_features(config, require)
+            event_config_require_features(config, features)
             event_config_set_flag(config, flags)
             if interval_ns >= 0:
                 ns_to_timeval(interval_ns, &interval)
             event_config_set_max_dispatch_interval(config, &interval if interval_ns >= 0 else NULL,
-                                                   max_callbacks, min_priority)
+                                                   max_callbacks, limited)
             set_errno(0)
             self.base = event_base_new_with_config(config)
         finally:
@@ -333,7 +359,7 @@ cdef class EventBase:
                     f"no method is left: avoid={tuple(avoid)!r}, require={require:#x}, "
                     f"available {', '.join(methods)}")
             raise os_error("EventBase")
-        event_base_priority_init(self.base, priorities)
+        event_base_priority_init(self.base, levels)
         self.state.owner = <PyObject *>self
         self.base.before_wait = give_up_gil
         self.base.interrupted = run_signal_handlers
@@ -355,7 +381,7 @@ cdef class EventBase:
 
     cdef event_base *checked(self) except NULL:
         if self.closed_:
-            raise ValueError("the EventBase is closed")
+            raise ValueError("the base is closed")
         return self.base
 
     cdef int keep(self, object thing) except -1:
@@ -399,10 +425,12 @@ cdef class EventBase:
         try:
             self.handler(exception, callback)
         except BaseException as error:
+            if error is not exception:
+                write_unraisable(exception, <PyObject *>callback)
             if isinstance(error, (KeyboardInterrupt, SystemExit)):
                 self.stop(error)
             else:
-                write_unraisable(error, <PyObject *>callback)
+                write_unraisable(error, <PyObject *>self.handler)
 
     @property
     def exception_handler(self):
@@ -449,7 +477,7 @@ cdef class EventBase:
                 close(self.wakeup_fds[i])
                 self.wakeup_fds[i] = -1
 
-    def loop(self, int flags=0):
+    def loop(self, flags=0):
         """Runs callbacks until nothing is pending, or as the EVLOOP_* flags say.
 
         Returns 0 when the loop was ended, 1 when nothing was pending. Raises what a callback raised if
@@ -457,6 +485,7 @@ cdef class EventBase:
         this loop runs already, and OSError when the backend fails.
         """
         cdef event_base *base = self.checked()
+        cdef int bits = <int>integer(flags, "flags", 0, 7)
         cdef int result, code, previous = -1
         cdef bint watch_signals = False
         with cython.critical_section(self):
@@ -464,7 +493,7 @@ cdef class EventBase:
                 raise RuntimeError("the loop of this EventBase is running already")
             self.state.looping = True
         try:
-            if not flags & EVLOOP_NONBLOCK \
+            if not bits & EVLOOP_NONBLOCK \
                     and _threading.current_thread() is _threading.main_thread():
                 # A signal that arrives just before the wait must still end it: Python's handler writes a
                 # byte. If somebody else has such a descriptor, that stays, and EINTR has to do.
@@ -477,7 +506,7 @@ cdef class EventBase:
                     watch_signals = True
                 PyErr_CheckSignals()
             self.state.saved = PyEval_SaveThread()
-            result = event_base_loop(base, flags)
+            result = event_base_loop(base, bits)
             code = errno
             if self.state.saved != NULL:
                 PyEval_RestoreThread(self.state.saved)
@@ -564,10 +593,9 @@ cdef class EventBase:
         return event_base_get_npriorities(self.checked())
 
     @priorities.setter
-    def priorities(self, int n):
-        if not 1 <= n < EVENT_MAX_PRIORITIES:
-            raise ValueError(f"priorities must be 1 to {EVENT_MAX_PRIORITIES - 1}, not {n}")
-        if event_base_priority_init(self.checked(), n) < 0:
+    def priorities(self, n):
+        cdef int levels = <int>integer(n, "priorities", 1, EVENT_MAX_PRIORITIES - 1)
+        if event_base_priority_init(self.checked(), levels) < 0:
             raise RuntimeError("priorities cannot change while events are active")
 
     @property
@@ -654,26 +682,28 @@ cdef class EventBase:
 
     # Acting.
 
-    def once(self, fd, int what, callback, *args, timeout=None):
+    def once(self, fd, what, callback, *args, timeout=None):
         """Calls callback(fd, what, *args) once, when fd (None for a mere timeout) is ready or the timeout
         of so many seconds is over. The base keeps it until then."""
         cdef Event ev
-        if what & (EV_SIGNAL | EV_PERSIST):
+        cdef short bits = event_bits(what)
+        if bits & (EV_SIGNAL | EV_PERSIST):
             raise ValueError("what must not have SIGNAL or PERSIST")
-        if not what & (EV_TIMEOUT | EV_IO):
+        if not bits & (EV_TIMEOUT | EV_IO):
             raise ValueError("what must have READ, WRITE, CLOSED or TIMEOUT")
-        ev = Event(self, -1 if fd is None else fd, what & (EV_IO | EV_ET), callback, *args)
-        if timeout is None and not what & EV_IO:
-            timeout = 0
-        ev.add(timeout)
+        ev = Event(self, -1 if fd is None else fd, bits & (EV_IO | EV_ET), callback, *args)
+        if bits & EV_IO or duration_ns(timeout, "timeout") > 0:
+            ev.add(timeout)
+        else:
+            ev.activate(EV_TIMEOUT)
 
-    def active_by_fd(self, fd, int what):
+    def active_by_fd(self, fd, what):
         """Makes the events that wait for `what` on fd active, as if it had happened."""
-        event_base_active_by_fd(self.checked(), descriptor(fd, "fd"), <short>what)
+        event_base_active_by_fd(self.checked(), descriptor(fd, "fd"), event_bits(what))
 
-    def active_by_signal(self, int signum):
+    def active_by_signal(self, signum):
         """Makes the events that wait for the signal active, as if it had arrived."""
-        event_base_active_by_signal(self.checked(), signum)
+        event_base_active_by_signal(self.checked(), <int>integer(signum, "signum", 1, NSIG - 1))
 
     def reinit(self):
         """In a child after fork: gives this base kernel objects of its own."""
@@ -734,16 +764,15 @@ cdef class Event:
     def __cinit__(self):
         self.closed_ = True
 
-    def __init__(self, EventBase base not None, fd, int what, callback, *args, priority=None):
+    def __init__(self, EventBase base not None, fd, what, callback, *args, priority=None):
         cdef int number
-        if what & ~(EV_TIMEOUT | EV_IO | EV_SIGNAL | EV_PERSIST | EV_ET | EV_FINALIZE):
-            raise ValueError(f"what has unknown bits: {what:#x}")
-        if what & EV_SIGNAL:
-            if what & EV_IO:
+        cdef short bits = event_bits(what)
+        if bits & EV_SIGNAL:
+            if bits & EV_IO:
                 raise ValueError("what must not combine SIGNAL with READ, WRITE or CLOSED")
-            number = check_signal(fd)
+            number = <int>integer(fd, "signum", 1, NSIG - 1)
         elif isinstance(fd, int) and fd == -1:
-            if what & EV_IO:
+            if bits & EV_IO:
                 raise ValueError("fd must be a valid descriptor, not -1, to wait for READ, WRITE "
                                  "or CLOSED")
             number = -1
@@ -752,7 +781,7 @@ cdef class Event:
             if not isinstance(fd, int):
                 self.fd_object = fd
         self.nleading = 2
-        self.prepare(base, number, <short>what, callback, args, priority)
+        self.prepare(base, number, bits, callback, args, priority)
 
     cdef int prepare(self, EventBase base, int fd, short what, object callback, tuple arguments,
                      object priority) except -1:
@@ -760,8 +789,8 @@ cdef class Event:
         check_callable(callback, "callback")
         if self.owner is not None:
             raise RuntimeError("an event's __init__() was called twice")
-        if priority is not None and not 0 <= priority < native.nqueues:
-            raise ValueError(f"priority must be 0 to {native.nqueues - 1}, not {priority}")
+        if priority is not None:
+            integer(priority, "priority", 0, native.nqueues - 1)
         self.native.object = <PyObject *>self
         if event_assign(&self.native.ev, native, fd, what, event_fired, &self.native) < 0:
             raise os_error("what")
@@ -801,6 +830,9 @@ cdef class Event:
         ValueError for a closed event or base and a negative timeout, OSError (errno EBADF, EPERM) for a
         descriptor that the backend refuses.
         """
+        self.add_timeout(timeout, "timeout")
+
+    cdef int add_timeout(self, object timeout, str name) except -1:
         cdef EventBase owner = self.live()
         cdef event *ev = &self.native.ev
         cdef event_base *base = owner.base
@@ -809,10 +841,13 @@ cdef class Event:
         cdef int result, code
         if type(timeout) is Duration:
             if (<Duration>timeout).owner is not owner:
-                raise ValueError("timeout belongs to another EventBase")
+                raise ValueError(f"{name} belongs to another EventBase")
             tv = (<Duration>timeout).tv
         elif timeout is not None:
-            ns = duration_ns(timeout, "timeout")
+            ns = duration_ns(timeout, name)
+            if ns == 0 and ev.evcb.closure == EV_CLOSURE_EVENT_PERSIST:
+                # An interval of nothing means none: the event would time out once.
+                ns = 1
         if ev.events & EV_IO and base.ops.features & EV_FEATURE_FDS \
                 and not ev.evcb.flags & EVLIST_INSERTED and fcntl(ev.fd, F_GETFD) < 0:
             # These backends look at a descriptor only when they wait.
@@ -832,6 +867,7 @@ cdef class Event:
             self.settle()
             set_errno(code)
             raise os_error(f"signum {ev.fd}" if ev.events & EV_SIGNAL else f"fd {ev.fd}")
+        return 0
 
     def delete(self):
         """Stops waiting, and takes back a firing whose callback has not begun. From another thread it waits
@@ -840,24 +876,24 @@ cdef class Event:
         owner.delete_event(&self.native.ev)
         self.settle()
 
-    def activate(self, int what, int ncalls=1):
+    def activate(self, what, ncalls=1):
         """Makes the callback due as if `what` had happened; ncalls: how often, for a signal."""
         cdef EventBase owner = self.live()
         cdef event *ev = &self.native.ev
         cdef event_base *base = owner.base
-        if not 1 <= ncalls <= 0x7fff:
-            raise ValueError(f"ncalls must be 1 to 32767, not {ncalls}")
+        cdef short bits = event_bits(what)
+        cdef short calls = <short>integer(ncalls, "ncalls", 1, 0x7fff)
         owner.keep(self)
         if ev.events & EV_SIGNAL and base.running_loop and not in_loop_thread(base):
             with nogil:
-                event_active(ev, what, <short>ncalls)
+                event_active(ev, bits, calls)
         else:
-            event_active(ev, what, <short>ncalls)
+            event_active(ev, bits, calls)
 
-    def pending(self, int what=EV_TIMEOUT | EV_IO | EV_SIGNAL):
+    def pending(self, what=EV_TIMEOUT | EV_IO | EV_SIGNAL):
         """Which of `what` the event waits for or is active for; 0 if none."""
         self.live()
-        return event_pending(&self.native.ev, <short>what, NULL)
+        return event_pending(&self.native.ev, event_bits(what), NULL)
 
     def remove_timer(self):
         """Takes the timeout away and goes on waiting for the rest."""
@@ -871,8 +907,9 @@ cdef class Event:
         cdef EventBase owner = self.live()
         if callback is not None:
             check_callable(callback, "callback")
+        if self.native.ev.evcb.flags & EVLIST_FINALIZING:
+            raise ValueError("the event is being finalized already")
         self.on_finalize = callback
-        self.closed_ = True
         owner.keep(self)
         event_finalize(0, &self.native.ev, finalizer_fired)
 
@@ -890,7 +927,7 @@ cdef class Event:
 
     @property
     def closed(self):
-        """True after `close` or `finalize`."""
+        """True after `close`, and when a finalizer has run."""
         return self.closed_
 
     @property
@@ -937,11 +974,10 @@ cdef class Event:
         return self.native.ev.evcb.priority
 
     @priority.setter
-    def priority(self, int priority):
+    def priority(self, priority):
         cdef EventBase owner = self.live()
-        if not 0 <= priority < owner.base.nqueues:
-            raise ValueError(f"priority must be 0 to {owner.base.nqueues - 1}, not {priority}")
-        if event_priority_set(&self.native.ev, priority) < 0:
+        cdef int level = <int>integer(priority, "priority", 0, owner.base.nqueues - 1)
+        if event_priority_set(&self.native.ev, level) < 0:
             raise RuntimeError("priority cannot change while the event is active")
 
     def __repr__(self):
@@ -949,14 +985,6 @@ cdef class Event:
         if self.closed_:
             return f"<cyevent.{name} closed>"
         return f"<cyevent.{name} fd={self.fd} events={self.events:#x} of {self.callback_!r}>"
-
-
-cdef int check_signal(object signum) except -1:
-    if not isinstance(signum, int):
-        raise TypeError(f"signum must be an int, not {type(signum).__name__}")
-    if not 1 <= signum < NSIG:
-        raise ValueError(f"signum must be 1 to {NSIG - 1}, not {int(signum)}")
-    return signum
 
 
 cdef class Timer(Event):
@@ -967,11 +995,12 @@ cdef class Timer(Event):
         self.nleading = 0
         self.prepare(base, -1, EV_PERSIST if persist else 0, callback, args, priority)
 
-    def add(self, timeout):
-        """Calls back in `timeout` seconds (a number, a timedelta or a Duration)."""
-        if timeout is None:
-            raise TypeError("timeout must be a number of seconds, a timedelta or a Duration, not None")
-        Event.add(self, timeout)
+    def add(self, seconds):
+        """Calls back in so many seconds (a number, a timedelta or a Duration); a persistent timer of 0
+        seconds calls back in every turn of the loop."""
+        if seconds is None:
+            raise TypeError("seconds must be a number, a timedelta or a Duration, not None")
+        self.add_timeout(seconds, "seconds")
 
 
 cdef class Signal(Event):
@@ -983,7 +1012,7 @@ cdef class Signal(Event):
 
     def __init__(self, EventBase base not None, signum, callback, *args, bint persist=True,
                  priority=None):
-        cdef int number = check_signal(signum)
+        cdef int number = <int>integer(signum, "signum", 1, NSIG - 1)
         self.nleading = 1
         self.prepare(base, number, EV_SIGNAL | (EV_PERSIST if persist else 0), callback, args,
                      priority)

@@ -2,8 +2,8 @@
 
 from libc.errno cimport errno
 from libc.stdint cimport uintptr_t
-from libc.string cimport memcpy
-from cyevent.core.memory cimport mm_malloc, mm_free
+from libc.string cimport memmove
+from cyevent.core.memory cimport mm_realloc, mm_free
 from cyevent.core.sys cimport set_errno, ENOMEM
 
 cdef enum:
@@ -11,27 +11,32 @@ cdef enum:
     LINE = 64
 
 
+cdef inline timer_slot *aligned(void *memory) noexcept nogil:
+    return <timer_slot *>((<uintptr_t>memory + LINE - 1) & ~<uintptr_t>(LINE - 1))
+
+
 cdef int timer_heap_reserve(timer_heap *heap) noexcept nogil:
     cdef uint32_t capacity
-    cdef void *memory
-    cdef timer_slot *slots
+    cdef size_t offset
+    cdef char *memory
     if heap.count < heap.capacity:
         return 0
     capacity = heap.capacity * 2 if heap.capacity else FIRST_CAPACITY
     if capacity < heap.capacity:
         set_errno(ENOMEM)
         return -1
-    memory = mm_malloc((<size_t>capacity + HEAP_ROOT) * sizeof(timer_slot) + LINE)
+    offset = <char *>heap.slots - <char *>heap.memory
+    memory = <char *>mm_realloc(heap.memory,
+                                (<size_t>capacity + HEAP_ROOT) * sizeof(timer_slot) + LINE)
     if memory == NULL:
         set_errno(ENOMEM)
         return -1
-    slots = <timer_slot *>((<uintptr_t>memory + LINE - 1) & ~<uintptr_t>(LINE - 1))
-    if heap.count:
-        memcpy(slots + HEAP_ROOT, heap.slots + HEAP_ROOT, heap.count * sizeof(timer_slot))
-    if heap.memory != NULL:
-        mm_free(heap.memory)
     heap.memory = memory
-    heap.slots = slots
+    heap.slots = aligned(memory)
+    # A large block moves by pages and keeps its alignment, so this copies small ones only.
+    if heap.count and <char *>heap.slots - memory != <ssize_t>offset:
+        memmove(heap.slots + HEAP_ROOT, memory + offset + HEAP_ROOT * sizeof(timer_slot),
+                heap.count * sizeof(timer_slot))
     heap.capacity = capacity
     return 0
 

@@ -1,4 +1,4 @@
-"""What each kernel mechanism has to get right: many descriptors, closed ones, the changelist, limits."""
+"""What each kernel mechanism has to get right: many descriptors, closed ones, changes, limits."""
 
 import os
 import resource
@@ -128,7 +128,7 @@ def test_growing_and_shrinking_while_the_loop_runs(base, many_pipes):
 
 def test_a_descriptor_closed_behind_our_back(base, pair):
     """Its event is told, or times out; the other events are not disturbed."""
-    left, right = pair
+    left = pair[0]
     other, far = socket.socketpair()
     with other, far:
         seen = []
@@ -158,10 +158,11 @@ def test_poll_tells_of_a_closed_descriptor(base, pair):
 
 def test_a_closed_number_that_another_file_takes(base, pair):
     """Deleting before closing, as one should, and the number is free for another file."""
-    left, right = pair
+    left = pair[0]
+    seen = []
     for _ in range(5):
+        seen.clear()
         reader, writer = os.pipe()
-        seen = []
         ev = Event(base, reader, READ, lambda fd, what: seen.append(what))
         ev.add()
         base.loop(TURN)
@@ -178,7 +179,7 @@ def test_a_closed_number_that_another_file_takes(base, pair):
 
 
 def test_a_number_taken_without_deleting_first(base):
-    """Closed and reopened between two turns, while our event still stands: it watches the new file."""
+    """Closed and reopened between two turns while our event stands: it can watch the new file."""
     reader, writer = os.pipe()
     fresh_reader, fresh_writer = os.pipe()
     try:

@@ -8,7 +8,6 @@ import sys
 
 import pytest
 
-import cyevent
 from cyevent import PERSIST, READ, SIGNAL, TIMEOUT, WRITE, Event, EventBase, Signal, Timer
 
 HUGE = 2**31 - 1
@@ -23,7 +22,7 @@ def closed_descriptor():
     return 900
 
 
-# --- descriptors ------------------------------------------------------------------------------------
+# --- descriptors ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("fd", [-1, -2, -(2**31)])
@@ -116,7 +115,7 @@ def test_a_regular_file(base, method, tmp_path):
             assert seen == [WRITE]
 
 
-# --- callbacks --------------------------------------------------------------------------------------
+# --- callbacks -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("callback", [None, 42, "print", b"", object()])
@@ -132,7 +131,7 @@ def test_a_callback_that_is_not_callable(base, pair, callback):
     assert base.num_events() == 0
 
 
-# --- times ------------------------------------------------------------------------------------------
+# --- times ---------------------------------------------------------------------------------------
 
 BAD_TIMES = [-1, -1e-9, -0.5, float("nan"), float("-inf"), datetime.timedelta(seconds=-1)]
 
@@ -179,7 +178,7 @@ def test_a_timer_needs_a_time(base):
         Timer(base, nothing).add()
 
 
-# --- signals ----------------------------------------------------------------------------------------
+# --- signals -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("signum", [-1, 0, 65, 1000, HUGE, -(2**31)])
@@ -205,7 +204,7 @@ def test_a_signal_that_cannot_be_caught(base, signum):
     assert base.num_events() == 0
 
 
-# --- events -----------------------------------------------------------------------------------------
+# --- events --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("what", [SIGNAL | READ, SIGNAL | WRITE, 0x4000, -1, 2**40])
@@ -232,7 +231,7 @@ def test_a_priority_that_the_base_does_not_have(base, pair, priority):
             make()
 
 
-# --- bases ------------------------------------------------------------------------------------------
+# --- bases ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", [None, 42, "base", object()])
@@ -293,14 +292,14 @@ def test_a_bad_keyword(keyword, value, error):
         EventBase(**{keyword: value})
 
 
-def test_an_unknown_keyword():
-    with pytest.raises(TypeError, match="nonesuch"):
-        EventBase(nonesuch=True)
-
-
 def test_avoid_is_a_collection_of_names_not_one_name():
     with pytest.raises(TypeError, match="avoid"):
         EventBase(avoid="epoll")
+
+
+def test_an_unknown_keyword():
+    with pytest.raises(TypeError, match="nonesuch"):
+        EventBase(nonesuch=True)
 
 
 @pytest.mark.parametrize("flags", ["ONCE", None, 1.5])
@@ -347,7 +346,7 @@ def test_dump_needs_a_file(base):
         base.dump_events(42)
 
 
-# --- all of it again, with every warning an error ---------------------------------------------------
+# --- all of it again, with every warning an error ------------------------------------------------
 
 
 @pytest.mark.skipif(bool(sys.flags.dev_mode), reason="this is the run in development mode")

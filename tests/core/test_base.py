@@ -19,7 +19,7 @@ def nothing(*args):
 METHODS = EventBase.supported_methods()
 
 
-# --- choosing a method ------------------------------------------------------------------------------
+# --- choosing a method ---------------------------------------------------------------------------
 
 
 def test_supported_methods_are_names_best_first():
@@ -175,7 +175,7 @@ def test_version():
     assert re.match(r"\d+\.\d+", cyevent.__version__)
 
 
-# --- opening and closing ----------------------------------------------------------------------------
+# --- opening and closing -------------------------------------------------------------------------
 
 
 def test_base_reads_until_end_of_file(method, pair):
@@ -248,7 +248,7 @@ def test_closing_gives_back_every_descriptor(method, pair):
         assert descriptors() == before
 
 
-# --- counts -----------------------------------------------------------------------------------------
+# --- counts --------------------------------------------------------------------------------------
 
 
 def counts(ask):
@@ -268,9 +268,7 @@ def test_num_events_counts_each_list_an_event_is_in(base, pair):
     assert base.num_events() == 2
     ev.activate(cyevent.READ)
     assert counts(base.num_events) == (1, 0, 3)
-    assert (
-        base.num_events(cyevent.EVENT_BASE_COUNT_ACTIVE | cyevent.EVENT_BASE_COUNT_ADDED) == 4
-    )
+    assert base.num_events(cyevent.EVENT_BASE_COUNT_ACTIVE | cyevent.EVENT_BASE_COUNT_ADDED) == 4
     assert base.num_events(cyevent.EVENT_BASE_COUNT_ACTIVE | cyevent.EVENT_BASE_COUNT_VIRTUAL) == 1
     base.loop()
     assert counts(base.num_events) == (0, 0, 0)
@@ -295,7 +293,7 @@ def test_max_events_keeps_the_highest_until_cleared(base, pair):
     assert counts(base.max_events) == (0, 0, 0)
 
 
-# --- listings ---------------------------------------------------------------------------------------
+# --- listings ------------------------------------------------------------------------------------
 
 
 def test_iterating_visits_each_event_once(base, pair):
@@ -376,7 +374,7 @@ def test_dump_goes_to_a_real_file_too(base, tmp_path):
     assert lines[-1] == "after"
 
 
-# --- priorities -------------------------------------------------------------------------------------
+# --- priorities ----------------------------------------------------------------------------------
 
 
 def test_new_events_get_the_middle_priority(method):
@@ -442,7 +440,7 @@ def test_priority_can_be_changed_until_the_event_is_active(method):
         assert timer.priority == 0
 
 
-# --- time -------------------------------------------------------------------------------------------
+# --- time ----------------------------------------------------------------------------------------
 
 
 def test_cached_time_stands_still_within_a_turn(base):

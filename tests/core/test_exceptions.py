@@ -80,7 +80,9 @@ def test_signal_callbacks_too(base):
 
 def test_without_a_handler_the_report_goes_to_the_unraisable_hook(method, monkeypatch):
     seen = []
-    monkeypatch.setattr(sys, "unraisablehook", lambda args: seen.append((args.exc_type, args.object)))
+    monkeypatch.setattr(
+        sys, "unraisablehook", lambda args: seen.append((args.exc_type, args.object))
+    )
     with EventBase(method) as base:
         Timer(base, fail).add(0)
         base.dispatch()

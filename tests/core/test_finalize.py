@@ -60,10 +60,7 @@ def test_a_finalized_event_takes_no_more_orders(base):
     with pytest.raises((OSError, ValueError)):
         timer.add(10)
     timer.delete()
-    try:
-        timer.activate(TIMEOUT)
-    except ValueError:
-        pass
+    timer.activate(TIMEOUT)
     base.dispatch()
     assert log == ["finalized"]
 
@@ -142,6 +139,6 @@ def test_an_exception_in_a_finalizer_is_reported(base):
 
 def test_finalizer_must_be_callable(base):
     timer = make(base, [])
-    with pytest.raises(TypeError, match="callback|cb"):
+    with pytest.raises(TypeError, match=r"\bcallback\b|\bcb\b"):
         timer.finalize(42)
     assert cyevent.FINALIZE == cyevent.EV_FINALIZE

@@ -13,7 +13,7 @@ def nothing(*args):
     pass
 
 
-# --- ends -------------------------------------------------------------------------------------------
+# --- ends ----------------------------------------------------------------------------------------
 
 
 def test_an_empty_base_returns_1_at_once(base):
@@ -114,7 +114,7 @@ def test_a_loopbreak_before_the_loop_is_forgotten(base):
     assert ran == [1]
 
 
-# --- flags ------------------------------------------------------------------------------------------
+# --- flags ---------------------------------------------------------------------------------------
 
 
 def test_once_waits_for_one_batch(base, pair):
@@ -161,7 +161,7 @@ def test_no_exit_on_empty_waits_for_loopexit(base):
     assert time.monotonic() - start >= 0.02
 
 
-# --- what may not be --------------------------------------------------------------------------------
+# --- what may not be -----------------------------------------------------------------------------
 
 
 def test_a_loop_in_a_callback_is_refused(base):
@@ -197,11 +197,11 @@ def test_another_bases_loop_in_a_callback_is_fine(base, method):
     assert ran == ["inner", "outer"]
 
 
-# --- how much a turn runs ---------------------------------------------------------------------------
+# --- how much a turn runs ------------------------------------------------------------------------
 
 
 def test_max_dispatch_callbacks_looks_at_the_descriptors_between(method):
-    """With a limit, an urgent event that becomes ready meanwhile need not wait for the whole queue."""
+    """With a limit, an urgent event that becomes ready need not wait for the whole queue."""
     with EventBase(method, priorities=2, max_dispatch_callbacks=10, min_priority=1) as base:
         ran = []
 
@@ -281,7 +281,7 @@ def test_events_that_activate_each_other_share_a_limited_turn(method, pair):
 @pytest.mark.parametrize("persist", [False, True])
 def test_dispatch_result_tells_why_it_ended(base, persist):
     timer = Timer(base, nothing, persist=persist)
-    timer.add(0)
+    timer.add(1e-6)
     if persist:
         base.loopexit(0.01)
     assert base.dispatch() == (0 if persist else 1)

@@ -1,4 +1,4 @@
-"""Signals: through the self-pipe and through signalfd, several events, restoring what was there before."""
+"""Signals: through the self-pipe and signalfd, several events, restoring what was there before."""
 
 import os
 import signal
@@ -175,7 +175,7 @@ def test_pending_signal(base):
     assert not ev.pending()
 
 
-# --- what was there before --------------------------------------------------------------------------
+# --- what was there before -----------------------------------------------------------------------
 
 
 def test_closing_the_base_after_delete(method):
@@ -259,7 +259,7 @@ def test_signals_go_to_the_base_that_runs_its_loop(method):
             got.clear()
 
 
-# --- Python's side ----------------------------------------------------------------------------------
+# --- Python's side -------------------------------------------------------------------------------
 
 
 def test_a_python_handler_runs_while_the_loop_waits(base):

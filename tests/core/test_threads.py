@@ -1,7 +1,7 @@
-"""Several threads and one base: waking the loop, waiting for callbacks, handing the interpreter over.
+"""Several threads and one base: waking the loop, waiting for callbacks, sharing the interpreter.
 
-Nothing here measures how promptly a thread is served. A wake-up that is forgotten shows as a loop that
-sleeps until a far timeout, which the tests would notice as a hang: those timeouts are minutes away.
+Nothing here measures how promptly a thread is served. A wake-up that is forgotten shows as a loop
+that sleeps until a far timeout, minutes away, which the tests notice as a hang.
 """
 
 import contextvars
@@ -63,7 +63,7 @@ def started(base):
         base.loopbreak()
 
 
-# --- waking -----------------------------------------------------------------------------------------
+# --- waking --------------------------------------------------------------------------------------
 
 
 def test_loopbreak_from_another_thread(base, started):
@@ -230,7 +230,7 @@ def test_adding_and_deleting_from_many_threads_while_the_loop_runs(base, pair, s
     assert base.num_events() == 0
 
 
-# --- waiting for a running callback -----------------------------------------------------------------
+# --- waiting for a running callback --------------------------------------------------------------
 
 
 def test_delete_waits_for_the_running_callback(base, pair):
@@ -305,7 +305,7 @@ def test_closing_an_event_waits_for_its_callback(base):
     thread.finish()
 
 
-# --- handing the interpreter over -------------------------------------------------------------------
+# --- handing the interpreter over ----------------------------------------------------------------
 
 
 def test_other_threads_run_while_the_loop_waits(base, started):
@@ -374,7 +374,9 @@ def test_messages_between_two_loops(method, base):
                 return
             balls[1 - i].activate(TIMEOUT)
 
-        balls = [Event(b, -1, 0, lambda fd, what, i: hop(i), i) for i, b in enumerate((base, other))]
+        balls = [
+            Event(b, -1, 0, lambda fd, what, i: hop(i), i) for i, b in enumerate((base, other))
+        ]
         threads = [LoopThread(b, cyevent.EVLOOP_NO_EXIT_ON_EMPTY) for b in (base, other)]
         balls[0].activate(TIMEOUT)
         for thread in threads:
@@ -410,7 +412,7 @@ def test_thread_locals_and_context_are_the_loop_threads(base):
     assert got == [("set", "here")]
 
 
-# --- not thread-safe --------------------------------------------------------------------------------
+# --- not thread-safe -----------------------------------------------------------------------------
 
 
 def test_a_base_without_a_lock_does_all_a_single_thread_needs(method, pair):

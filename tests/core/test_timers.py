@@ -1,7 +1,7 @@
 """Timeouts: when they fire, what restarts them, common timeouts, the order of the heap.
 
-A timer may be late on a busy machine, so no test asks how late; none may be early, and that is asserted
-to the nanosecond where it was set outside the loop.
+A timer may be late on a busy machine, so no test asks how late. None may be early, and that is
+asserted to the nanosecond where it was set outside the loop.
 """
 
 import datetime
@@ -20,7 +20,7 @@ def nothing(*args):
     pass
 
 
-# --- one timer --------------------------------------------------------------------------------------
+# --- one timer -----------------------------------------------------------------------------------
 
 
 def test_a_timer_fires_once_and_not_early(base):
@@ -104,7 +104,7 @@ def test_readding_a_timer_that_has_fired_but_not_run(base):
     assert ran == ["first", "second"]
 
 
-# --- timeouts of other events -----------------------------------------------------------------------
+# --- timeouts of other events --------------------------------------------------------------------
 
 
 def test_a_read_event_times_out(base, pair):
@@ -169,7 +169,7 @@ def test_remove_timer_without_one(base, pair):
     assert ev.pending() == READ
 
 
-# --- persistent timeouts ----------------------------------------------------------------------------
+# --- persistent timeouts -------------------------------------------------------------------------
 
 
 def test_a_persistent_timer_repeats(base):
@@ -184,8 +184,23 @@ def test_a_persistent_timer_repeats(base):
     Timer(base, on_timer, persist=True).add(0.004)
     base.dispatch()
     assert len(fired) == 6
-    # Each deadline is the one before plus the interval, so the sixth is no earlier than six intervals.
+    # Each deadline is the one before plus the interval, so the sixth is six intervals away.
     assert fired[5] - start >= 6 * 0.004
+
+
+def test_a_persistent_timer_of_no_duration_repeats_every_turn(base):
+    ran = []
+
+    def on_timer():
+        ran.append(1)
+        if len(ran) == 5:
+            timer.delete()
+
+    timer = Timer(base, on_timer, persist=True)
+    timer.add(0)
+    for _ in range(10):
+        base.loop(cyevent.EVLOOP_NONBLOCK | cyevent.EVLOOP_ONCE)
+    assert len(ran) == 5
 
 
 def test_a_persistent_timer_that_was_late_does_not_catch_up(base):
@@ -205,7 +220,7 @@ def test_a_persistent_event_starts_its_timeout_again_on_each_firing(base):
     ev.add(timeout=0.06)
     Timer(base, ev.activate, READ).add(0.03)
     while len(seen) < 3:
-        base.loop(cyevent.EVLOOP_ONCE)
+        assert base.loop(cyevent.EVLOOP_ONCE) == 0
     ev.delete()
     assert [what for what, _ in seen] == [READ, TIMEOUT, TIMEOUT]
     assert seen[0][1] - start >= 0.03
@@ -240,7 +255,7 @@ def test_a_signal_event_can_time_out(base):
     assert seen == [signal.SIGUSR1]
 
 
-# --- expiry and clocks ------------------------------------------------------------------------------
+# --- expiry and clocks ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("precise", [False, True], ids=["default_clock", "precise_clock"])
@@ -306,7 +321,7 @@ def test_waiting_takes_no_processor_time(method):
             assert time.thread_time() - used < 0.1
 
 
-# --- common timeouts --------------------------------------------------------------------------------
+# --- common timeouts -----------------------------------------------------------------------------
 
 
 def test_common_timeouts_mixed_with_others(base):
@@ -384,11 +399,11 @@ def test_a_common_timeout_belongs_to_its_base(base, method):
     with EventBase(method) as other:
         foreign = other.common_timeout(0.001)
         timer = Timer(base, nothing)
-        with pytest.raises(ValueError, match="timeout|seconds"):
+        with pytest.raises(ValueError, match=r"\btimeout\b|\bseconds\b"):
             timer.add(foreign)
 
 
-# --- the heap ---------------------------------------------------------------------------------------
+# --- the heap ------------------------------------------------------------------------------------
 
 
 def test_timers_fire_in_the_order_of_their_deadlines(base):

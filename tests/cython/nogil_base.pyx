@@ -25,7 +25,7 @@ from cyevent cimport (
     event_gettime_monotonic, event_new, event_pending, event_priority_set, event_set_mem_functions,
     evsignal_new, evtimer_add, evtimer_assign, evtimer_new, timeval,
 )
-from rig cimport Rig, count, make_base, milliseconds, note, nothing, now, sleep_ms
+from rig cimport Rig, count, make_base, milliseconds, nothing, now, sleep_ms
 
 cdef extern from "<signal.h>" nogil:
     int SIGHUP
@@ -34,7 +34,7 @@ cdef extern from "<signal.h>" nogil:
 FORKED = {"test_mm_functions", "test_base_environ"}
 
 
-# --- configuration ----------------------------------------------------------------------------------
+# --- configuration -------------------------------------------------------------------------------
 
 cdef list methods():
     cdef const char **names = event_get_supported_methods()
@@ -169,7 +169,7 @@ def test_dump_events(method):
     assert lines.index("Active events:") == len(lines) - 2
 
 
-# --- the allocator ----------------------------------------------------------------------------------
+# --- the allocator -------------------------------------------------------------------------------
 
 cdef const char *GUARD = b"{[<guardedram>]}"
 cdef int corrupted = 0
@@ -233,7 +233,7 @@ def test_mm_functions(method):
     assert outstanding == 0, outstanding
 
 
-# --- the loop ---------------------------------------------------------------------------------------
+# --- the loop ------------------------------------------------------------------------------------
 
 cdef struct reentry:
     event_base *base
@@ -383,7 +383,7 @@ def test_active_later(method):
     rig.free()
 
 
-# --- priorities -------------------------------------------------------------------------------------
+# --- priorities ----------------------------------------------------------------------------------
 
 cdef struct starving:
     event ev
@@ -455,7 +455,7 @@ def test_priority_active_inversion(method):
     assert (v.order[0], v.order[1], v.order[2]) == (0, 2, 1)
 
 
-# --- time -------------------------------------------------------------------------------------------
+# --- time ----------------------------------------------------------------------------------------
 
 cdef struct clock_look:
     event ev

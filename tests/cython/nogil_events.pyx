@@ -18,7 +18,7 @@ cdef extern from "<sys/socket.h>" nogil:
     int shutdown(int fd, int how)
 
 
-# --- reading and writing ----------------------------------------------------------------------------
+# --- reading and writing -------------------------------------------------------------------------
 
 cdef struct reading:
     event ev
@@ -263,7 +263,7 @@ def test_nonpersist_readd(method):
         assert bool(event_pending(&events[i], EV_READ, NULL)) == (last == &events[i])
 
 
-# --- a peer that goes away --------------------------------------------------------------------------
+# --- a peer that goes away -----------------------------------------------------------------------
 
 cdef struct closing:
     int ends[2]
@@ -332,7 +332,7 @@ cdef int run_simpleclose(str method, bint closes, short flags) except -1:
     event_assign(&ev, rig.base, rig.pair[0], EV_CLOSED | flags, note, &seen)
     assert event_add(&ev, NULL) == 0
     if closes:
-        rig.close(1)
+        rig.close_end(1)
     else:
         shutdown(rig.pair[1], SHUT_WR)
     if flags & EV_PERSIST and not flags & EV_ET:
@@ -375,7 +375,7 @@ def test_simpleclose_shutdown_persist_et(method):
     run_simpleclose(method, False, EV_PERSIST | EV_ET)
 
 
-# --- once -------------------------------------------------------------------------------------------
+# --- once ----------------------------------------------------------------------------------------
 
 cdef void add_if_read(int fd, short what, void *arg) noexcept nogil:
     (<int *>arg)[0] += 1 if what == EV_READ else 1000000
@@ -418,7 +418,7 @@ def test_event_once_never(method):
     assert sum == 0
 
 
-# --- descriptor numbers -----------------------------------------------------------------------------
+# --- descriptor numbers --------------------------------------------------------------------------
 
 def test_dup_fd(method):
     cdef Rig rig = Rig(method)
@@ -458,7 +458,7 @@ def test_event_closed_fd(method):
     cdef event *ev = event_new(rig.base, rig.pair[0], EV_READ, note, &seen)
     event_add(ev, &wait)
     assert event_pending(ev, EV_READ, NULL)
-    rig.close(0)
+    rig.close_end(0)
     assert event_base_loop(rig.base, EVLOOP_ONCE) == 0
     if method == "poll":
         assert seen == EV_READ
@@ -511,7 +511,7 @@ def test_free_active_base(method):
     rig.free()
 
 
-# --- edges ------------------------------------------------------------------------------------------
+# --- edges ---------------------------------------------------------------------------------------
 
 cdef struct edges:
     event *ev
@@ -593,7 +593,7 @@ def test_et_multiple_events(method):
     assert (reads.calls, reads.told) == (1, EV_READ | EV_ET)
     assert (writes.calls, writes.told) == (1, EV_WRITE | EV_ET)
     event_del(reader)
-    rig.close(0)
+    rig.close_end(0)
     event_base_loop(rig.base, turn)
     event_base_loop(rig.base, turn)
     assert (writes.calls, writes.told) == (2, EV_WRITE | EV_ET)

@@ -2,19 +2,17 @@
 
 import os
 
-from libc.errno cimport EBADF, errno
 from libc.string cimport memset
-from posix.fcntl cimport F_GETFD, fcntl
 from posix.signal cimport kill, sigaction, sigaction_t, sigemptyset
 from posix.unistd cimport _exit, fork, getpid, read, write
 
 from cyevent cimport (
     EVENT_BASE_FLAG_USE_SIGNALFD, EV_PERSIST, EV_READ, EV_TIMEOUT, EVLOOP_NONBLOCK,
     EVLOOP_NO_EXIT_ON_EMPTY, EVLOOP_ONCE, event, event_active, event_add, event_assign, event_base,
-    event_base_dispatch, event_base_free, event_base_get_signal_method, event_base_got_break,
+    event_base_dispatch, event_base_free, event_base_got_break,
     event_base_loop, event_base_loopbreak, event_base_loopexit, event_base_new, event_base_once,
-    event_base_set, event_del, event_del_noblock, event_free, event_get_base, event_new,
-    event_pending, event_reinit, event_self_cbarg, evsignal_add, evsignal_assign, evsignal_del,
+    event_base_set, event_del, event_del_noblock, event_free, event_get_base,
+    event_reinit, event_self_cbarg, evsignal_add, evsignal_assign, evsignal_del,
     evsignal_new, evtimer_add, evtimer_assign, evthread_make_base_notifiable, timeval,
 )
 from rig cimport Rig, count, milliseconds, note, nothing, now, sleep_ms
@@ -306,7 +304,7 @@ def test_signal_event_runs_ncalls_times(method):
     assert called == 3
 
 
-# --- forks ------------------------------------------------------------------------------------------
+# --- forks ---------------------------------------------------------------------------------------
 
 cdef struct child_reading:
     event ev
@@ -385,7 +383,7 @@ def test_fork(method):
         assert usr2.calls == 1
 
 
-# --- threads ----------------------------------------------------------------------------------------
+# --- threads -------------------------------------------------------------------------------------
 
 cdef struct looping:
     event_base *base
@@ -394,8 +392,8 @@ cdef struct looping:
 
 
 cdef void *run_loop(void *arg) noexcept nogil:
-    cdef looping *l = <looping *>arg
-    l.result = event_base_loop(l.base, l.flags)
+    cdef looping *state = <looping *>arg
+    state.result = event_base_loop(state.base, state.flags)
     return NULL
 
 
@@ -417,16 +415,16 @@ cdef int deleted_while_running(Rig rig, bint blocking) except -1:
     """Deletes an event from another thread while its callback runs; tells if it had ended by then."""
     cdef event ev
     cdef slow_state s
-    cdef looping l
+    cdef looping state
     cdef pthread_t thread
     cdef int done
     s.entered = s.done = 0
-    l.base = rig.base
-    l.flags = 0
+    state.base = rig.base
+    state.flags = 0
     event_assign(&ev, rig.base, rig.pair[1], EV_READ | EV_PERSIST, slow, &s)
     event_add(&ev, NULL)
     with nogil:
-        pthread_create(&thread, NULL, run_loop, &l)
+        pthread_create(&thread, NULL, run_loop, &state)
         write(rig.pair[0], b"x", 1)
         while not (<volatile int *>&s.entered)[0]:
             sleep_ms(1)
@@ -436,7 +434,7 @@ cdef int deleted_while_running(Rig rig, bint blocking) except -1:
             event_del_noblock(&ev)
         done = (<volatile int *>&s.done)[0]
         pthread_join(thread, NULL)
-    assert l.result == 1
+    assert state.result == 1
     assert s.done
     return done
 
@@ -450,18 +448,18 @@ def test_del_noblock_does_not_wait(method):
 
 
 cdef int delete_the_last(Rig rig, event *ev, const timeval *tv) except -1:
-    cdef looping l
+    cdef looping state
     cdef pthread_t thread
-    l.base = rig.base
-    l.flags = 0
+    state.base = rig.base
+    state.flags = 0
     assert event_add(ev, tv) == 0
     with nogil:
-        pthread_create(&thread, NULL, run_loop, &l)
+        pthread_create(&thread, NULL, run_loop, &state)
         # Most likely it waits by then; if not, the loop must see it all the same.
         sleep_ms(10)
         event_del(ev)
         pthread_join(thread, NULL)
-    assert l.result == 1
+    assert state.result == 1
     return 0
 
 

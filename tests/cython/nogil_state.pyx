@@ -2,18 +2,24 @@
 
 import time
 
+import cyevent
 from libc.string cimport memset
 
 from cyevent cimport (
-    EVENT_BASE_COUNT_ACTIVE, EVENT_BASE_COUNT_ADDED, EVENT_BASE_COUNT_VIRTUAL, EV_CLOSED, EV_READ,
-    EV_SIGNAL, EV_TIMEOUT, EV_WRITE, EVLOOP_ONCE, event, event_active, event_add, event_assign,
-    event_base, event_base_active_by_fd, event_base_active_by_signal, event_base_dispatch,
+    EV_CLOSED, EV_ET, EV_FEATURE_EARLY_CLOSE, EV_FEATURE_ET, EV_FEATURE_FDS, EV_FEATURE_O1,
+    EV_FINALIZE, EV_PERSIST, EV_READ, EV_SIGNAL, EV_TIMEOUT, EV_WRITE, event, event_active,
+    event_add, event_assign, event_base, event_base_active_by_fd, event_base_active_by_signal,
+    EVENT_BASE_COUNT_ACTIVE, EVENT_BASE_COUNT_ADDED, EVENT_BASE_COUNT_VIRTUAL, event_base_dispatch,
+    EVENT_BASE_FLAG_EPOLL_DISALLOW_TIMERFD, EVENT_BASE_FLAG_EPOLL_USE_CHANGELIST,
+    EVENT_BASE_FLAG_IGNORE_ENV, EVENT_BASE_FLAG_NO_CACHE_TIME, EVENT_BASE_FLAG_NOLOCK,
+    EVENT_BASE_FLAG_PRECISE_TIMER, EVENT_BASE_FLAG_STARTUP_IOCP, EVENT_BASE_FLAG_USE_SIGNALFD,
     event_base_foreach_event, event_base_get_max_events, event_base_get_num_events,
     event_base_get_running_event, event_base_got_exit, event_base_loop, event_base_loopexit,
     event_base_priority_init, event_callback_fn, event_del, event_free, event_get_assignment,
     event_get_base, event_get_callback, event_get_callback_arg, event_get_events, event_get_fd,
     event_get_priority, event_get_struct_event_size, event_initialized, event_new, event_pending,
-    event_priority_set, event_self_cbarg, evsignal_new, evtimer_new, timeval,
+    event_priority_set, event_self_cbarg, EVLOOP_NO_EXIT_ON_EMPTY, EVLOOP_NONBLOCK, EVLOOP_ONCE,
+    evsignal_new, evtimer_new, timeval,
 )
 from rig cimport Rig, count, milliseconds, note, nothing
 
@@ -24,7 +30,7 @@ cdef extern from "<limits.h>" nogil:
     int INT_MAX
 
 
-# --- activating, asking -----------------------------------------------------------------------------
+# --- activating, asking --------------------------------------------------------------------------
 
 def test_manipulate_active_events(method):
     cdef Rig rig = Rig(method)
@@ -274,3 +280,32 @@ def test_active_by_fd(method):
         event_free(events[i])
     assert (seen[0], seen[1], seen[2], seen[3], seen[4]) == (
         0, EV_WRITE, EV_READ, EV_READ | EV_TIMEOUT, EV_SIGNAL)
+
+
+# --- the two faces ----------------------------------------------------------------------------------
+
+def test_constants_are_the_same_on_both_faces():
+    nogil = {
+        "EV_TIMEOUT": EV_TIMEOUT, "EV_READ": EV_READ, "EV_WRITE": EV_WRITE, "EV_SIGNAL": EV_SIGNAL,
+        "EV_PERSIST": EV_PERSIST, "EV_ET": EV_ET, "EV_FINALIZE": EV_FINALIZE,
+        "EV_CLOSED": EV_CLOSED, "EVLOOP_ONCE": EVLOOP_ONCE, "EVLOOP_NONBLOCK": EVLOOP_NONBLOCK,
+        "EVLOOP_NO_EXIT_ON_EMPTY": EVLOOP_NO_EXIT_ON_EMPTY, "EV_FEATURE_ET": EV_FEATURE_ET,
+        "EV_FEATURE_O1": EV_FEATURE_O1, "EV_FEATURE_FDS": EV_FEATURE_FDS,
+        "EV_FEATURE_EARLY_CLOSE": EV_FEATURE_EARLY_CLOSE,
+        "EVENT_BASE_FLAG_NOLOCK": EVENT_BASE_FLAG_NOLOCK,
+        "EVENT_BASE_FLAG_IGNORE_ENV": EVENT_BASE_FLAG_IGNORE_ENV,
+        "EVENT_BASE_FLAG_STARTUP_IOCP": EVENT_BASE_FLAG_STARTUP_IOCP,
+        "EVENT_BASE_FLAG_NO_CACHE_TIME": EVENT_BASE_FLAG_NO_CACHE_TIME,
+        "EVENT_BASE_FLAG_EPOLL_USE_CHANGELIST": EVENT_BASE_FLAG_EPOLL_USE_CHANGELIST,
+        "EVENT_BASE_FLAG_PRECISE_TIMER": EVENT_BASE_FLAG_PRECISE_TIMER,
+        "EVENT_BASE_FLAG_EPOLL_DISALLOW_TIMERFD": EVENT_BASE_FLAG_EPOLL_DISALLOW_TIMERFD,
+        "EVENT_BASE_FLAG_USE_SIGNALFD": EVENT_BASE_FLAG_USE_SIGNALFD,
+        "EVENT_BASE_COUNT_ACTIVE": EVENT_BASE_COUNT_ACTIVE,
+        "EVENT_BASE_COUNT_VIRTUAL": EVENT_BASE_COUNT_VIRTUAL,
+        "EVENT_BASE_COUNT_ADDED": EVENT_BASE_COUNT_ADDED,
+    }
+    for name, value in nogil.items():
+        assert getattr(cyevent, name) == value, name
+        # The short spelling of what events wait for.
+        if name.startswith("EV_") and not name.startswith("EV_FEATURE"):
+            assert getattr(cyevent, name[3:]) == value, name

@@ -10,8 +10,8 @@ from cyevent cimport (
     EVENT_BASE_FLAG_PRECISE_TIMER, EV_PERSIST, EV_READ, EV_TIMEOUT, EVLOOP_NONBLOCK, EVLOOP_ONCE,
     event, event_active, event_add, event_assign, event_base, event_base_dispatch, event_base_free,
     event_base_init_common_timeout, event_base_loop, event_base_loopexit, event_base_once,
-    event_callback_fn, event_del, event_finalize, event_finalize_callback_fn, event_free,
-    event_free_finalize, event_new, event_pending, event_remove_timer, event_set_mem_functions,
+    event_del, event_finalize, event_free,
+    event_free_finalize, event_new, event_remove_timer, event_set_mem_functions,
     evtimer_add, evtimer_assign, evtimer_del, evtimer_initialized, evtimer_new, evtimer_pending,
     timeval,
 )
@@ -21,7 +21,7 @@ from rig cimport Rig, count, make_base, milliseconds, note, nothing, now, sleep_
 FORKED = {"test_free_finalize"}
 
 
-# --- timers -----------------------------------------------------------------------------------------
+# --- timers --------------------------------------------------------------------------------------
 
 cdef void stamp(int fd, short what, void *arg) noexcept nogil:
     (<double *>arg)[0] = now()
@@ -222,7 +222,7 @@ def test_precise_clock(method):
     run_expiry(method, EVENT_BASE_FLAG_PRECISE_TIMER)
 
 
-# --- the heap ---------------------------------------------------------------------------------------
+# --- the heap ------------------------------------------------------------------------------------
 
 cdef struct ordered:
     int place                  # among all deadlines
@@ -288,7 +288,7 @@ def test_heap_randomized(method):
     assert wrong == 0
 
 
-# --- common timeouts --------------------------------------------------------------------------------
+# --- common timeouts -----------------------------------------------------------------------------
 
 cdef struct shared_timer:
     event ev
@@ -357,7 +357,7 @@ def test_common_timeout(method):
     rig.free()
 
 
-# --- finalizers -------------------------------------------------------------------------------------
+# --- finalizers ----------------------------------------------------------------------------------
 
 cdef void finalized(event *ev, void *arg) noexcept nogil:
     (<int *>arg)[0] += 100

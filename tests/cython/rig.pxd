@@ -6,7 +6,7 @@ cdef class Rig:
     cdef event_base *base      # freed with the rig, unless free() came first
     cdef int pair[2]           # non-blocking sockets; closed with the rig
     cdef void free(self) noexcept
-    cdef void close(self, int end) noexcept
+    cdef void close_end(self, int end) noexcept
     cdef int send(self, int end, bytes data) except -1
 
 # A base on one method; flags are EVENT_BASE_FLAG_*.

@@ -44,15 +44,15 @@ cdef class Rig:
 
     def __dealloc__(self):
         self.free()
-        self.close(0)
-        self.close(1)
+        self.close_end(0)
+        self.close_end(1)
 
     cdef void free(self) noexcept:
         if self.base != NULL:
             event_base_free(self.base)
             self.base = NULL
 
-    cdef void close(self, int end) noexcept:
+    cdef void close_end(self, int end) noexcept:
         if self.pair[end] >= 0:
             close(self.pair[end])
             self.pair[end] = -1

@@ -1,0 +1,148 @@
+"""Who is told when a buffer changes."""
+
+from cyevent.buffer.types cimport *
+from cyevent.buffer.types cimport evbuffer_cb_info
+from cyevent.buffer.evbuffer cimport evbuffer_decref_and_unlock_
+from cyevent.core.memory cimport mm_malloc, mm_free
+from cyevent.core.queue cimport (
+    event_deferred_cb_init_, event_deferred_cb_schedule_, event_deferred_cb_cancel_,
+)
+from cyevent.core.threads cimport EVLOCK_LOCK, EVLOCK_UNLOCK
+from cyevent.core.types cimport event_callback
+
+
+cdef evbuffer_cb_entry *evbuffer_add_cb(evbuffer *buf, evbuffer_cb_func cb,
+                                        void *cbarg) noexcept nogil:
+    cdef evbuffer_cb_entry *entry = <evbuffer_cb_entry *>mm_malloc(sizeof(evbuffer_cb_entry))
+    if entry == NULL:
+        return NULL
+    entry.cb = cb
+    entry.cbarg = cbarg
+    entry.flags = EVBUFFER_CB_ENABLED
+    entry.prev = NULL
+    EVLOCK_LOCK(buf.lock)
+    entry.next = buf.callbacks
+    if entry.next != NULL:
+        entry.next.prev = entry
+    buf.callbacks = entry
+    EVLOCK_UNLOCK(buf.lock)
+    return entry
+
+
+cdef void unlink_entry(evbuffer *buf, evbuffer_cb_entry *entry) noexcept nogil:
+    if entry.prev != NULL:
+        entry.prev.next = entry.next
+    else:
+        buf.callbacks = entry.next
+    if entry.next != NULL:
+        entry.next.prev = entry.prev
+    mm_free(entry)
+
+
+cdef void remove_entry(evbuffer *buf, evbuffer_cb_entry *entry) noexcept nogil:
+    if buf.walking:
+        entry.flags = EVBUFFER_CB_DEAD
+        buf.dead_callbacks = True
+    else:
+        unlink_entry(buf, entry)
+
+
+cdef int evbuffer_remove_cb_entry(evbuffer *buf, evbuffer_cb_entry *entry) noexcept nogil:
+    EVLOCK_LOCK(buf.lock)
+    remove_entry(buf, entry)
+    EVLOCK_UNLOCK(buf.lock)
+    return 0
+
+
+cdef int evbuffer_remove_cb(evbuffer *buf, evbuffer_cb_func cb, void *cbarg) noexcept nogil:
+    cdef evbuffer_cb_entry *entry
+    cdef int result = -1
+    EVLOCK_LOCK(buf.lock)
+    entry = buf.callbacks
+    while entry != NULL:
+        if entry.cb == cb and entry.cbarg == cbarg and not entry.flags & <unsigned>EVBUFFER_CB_DEAD:
+            remove_entry(buf, entry)
+            result = 0
+            break
+        entry = entry.next
+    EVLOCK_UNLOCK(buf.lock)
+    return result
+
+
+cdef int evbuffer_cb_set_flags(evbuffer *buf, evbuffer_cb_entry *entry,
+                               unsigned flags) noexcept nogil:
+    EVLOCK_LOCK(buf.lock)
+    entry.flags |= flags & (EVBUFFER_CB_ENABLED | EVBUFFER_CB_NODEFER)
+    EVLOCK_UNLOCK(buf.lock)
+    return 0
+
+
+cdef int evbuffer_cb_clear_flags(evbuffer *buf, evbuffer_cb_entry *entry,
+                                 unsigned flags) noexcept nogil:
+    EVLOCK_LOCK(buf.lock)
+    entry.flags &= ~(flags & (EVBUFFER_CB_ENABLED | EVBUFFER_CB_NODEFER))
+    EVLOCK_UNLOCK(buf.lock)
+    return 0
+
+
+cdef void evbuffer_remove_all_callbacks_(evbuffer *buf) noexcept nogil:
+    while buf.callbacks != NULL:
+        unlink_entry(buf, buf.callbacks)
+
+
+cdef void walk(evbuffer *buf, unsigned mask, unsigned wanted, bint clear) noexcept nogil:
+    cdef evbuffer_cb_info info
+    cdef evbuffer_cb_entry *entry
+    cdef evbuffer_cb_entry *following
+    if buf.n_add_for_cb == 0 and buf.n_del_for_cb == 0:
+        return
+    info.orig_size = buf.total_len + buf.n_del_for_cb - buf.n_add_for_cb
+    info.n_added = buf.n_add_for_cb
+    info.n_deleted = buf.n_del_for_cb
+    if clear:
+        buf.n_add_for_cb = buf.n_del_for_cb = 0
+    buf.walking += 1
+    entry = buf.callbacks
+    while entry != NULL:
+        if (entry.flags & mask) == wanted:
+            entry.cb(buf, &info, entry.cbarg)
+        entry = entry.next
+    buf.walking -= 1
+    if buf.dead_callbacks and buf.walking == 0:
+        buf.dead_callbacks = False
+        entry = buf.callbacks
+        while entry != NULL:
+            following = entry.next
+            if entry.flags & <unsigned>EVBUFFER_CB_DEAD:
+                unlink_entry(buf, entry)
+            entry = following
+
+
+cdef void evbuffer_run_callbacks_(evbuffer *buf) noexcept nogil:
+    cdef unsigned both = EVBUFFER_CB_ENABLED | EVBUFFER_CB_NODEFER
+    if not buf.deferred_cbs:
+        walk(buf, EVBUFFER_CB_ENABLED, EVBUFFER_CB_ENABLED, True)
+        return
+    if buf.n_add_for_cb == 0 and buf.n_del_for_cb == 0:
+        return
+    if event_deferred_cb_schedule_(buf.cb_queue, &buf.deferred):
+        buf.refcnt += 1
+    # The counts stay for those that wait.
+    walk(buf, both, both, False)
+
+
+cdef void run_deferred(event_callback *cb, void *arg) noexcept nogil:
+    cdef evbuffer *buf = <evbuffer *>arg
+    cdef unsigned both = EVBUFFER_CB_ENABLED | EVBUFFER_CB_NODEFER
+    EVLOCK_LOCK(buf.lock)
+    walk(buf, both, EVBUFFER_CB_ENABLED, True)
+    evbuffer_decref_and_unlock_(buf)
+
+
+cdef int evbuffer_defer_callbacks(evbuffer *buf, event_base *base) noexcept nogil:
+    EVLOCK_LOCK(buf.lock)
+    buf.cb_queue = base
+    buf.deferred_cbs = True
+    event_deferred_cb_init_(&buf.deferred, base.nqueues // 2, run_deferred, buf)
+    EVLOCK_UNLOCK(buf.lock)
+    return 0

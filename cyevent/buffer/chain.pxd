@@ -1,0 +1,65 @@
+# Chains: making, sharing and freeing them.
+
+from cyevent.buffer.types cimport evbuffer_chain, CHAIN_IMMUTABLE
+
+cdef extern from *:
+    """
+    #ifndef CYEVENT_ATOMIC_INT
+    #define CYEVENT_ATOMIC_INT
+    #if defined(_MSC_VER)
+      #include <intrin.h>
+      static __inline int ev_atomic_load(int *p) { return *(volatile int *)p; }
+      static __inline int ev_atomic_add(int *p, int n) { return _InterlockedExchangeAdd((long *)p, n) + n; }
+    #else
+      static inline int ev_atomic_load(int *p) { return __atomic_load_n(p, __ATOMIC_ACQUIRE); }
+      static inline int ev_atomic_add(int *p, int n) { return __atomic_add_fetch(p, n, __ATOMIC_ACQ_REL); }
+    #endif
+    #endif
+    """
+    int ev_atomic_load(int *p) noexcept nogil
+    # Returns the new value.
+    int ev_atomic_add(int *p, int n) noexcept nogil
+
+cdef enum:
+    CHAIN_MIN_ALLOC = 1024         # header included
+    CHAIN_AUTO_ALLOC = 4096        # chains that grow by themselves stop at this
+    CHAIN_MAX = 0x7fffffffffffffff
+
+# A chain with at least `size` bytes of its own memory; NULL without memory.
+cdef evbuffer_chain *evbuffer_chain_new_(size_t size) noexcept nogil
+# A chain for borrowed memory, with `extra` bytes behind its header.
+cdef evbuffer_chain *evbuffer_chain_borrow_(size_t extra) noexcept nogil
+# Gives up one reference; the last one returns the memory, own or borrowed.
+cdef void evbuffer_chain_free_(evbuffer_chain *chain) noexcept nogil
+# Frees `chain` and all that follow it.
+cdef void evbuffer_chain_free_all_(evbuffer_chain *chain) noexcept nogil
+# How large chains are when nothing demands more; 0 restores the default. For tests: small chains make every
+# operation meet chain borders.
+cdef void evbuffer_set_min_chain_(size_t size) noexcept nogil
+
+
+cdef inline void *chain_extra(evbuffer_chain *chain) noexcept nogil:
+    return <char *>chain + sizeof(evbuffer_chain)
+
+
+cdef inline void chain_ref(evbuffer_chain *chain) noexcept nogil:
+    ev_atomic_add(&chain.refcnt, 1)
+
+
+# True while nobody else refers to the chain; then nobody else can begin to.
+cdef inline bint chain_is_ours(evbuffer_chain *chain) noexcept nogil:
+    return ev_atomic_load(&chain.refcnt) == 1
+
+
+cdef inline unsigned char *chain_data(evbuffer_chain *chain) noexcept nogil:
+    return chain.buffer + chain.misalign
+
+
+cdef inline unsigned char *chain_space_ptr(evbuffer_chain *chain) noexcept nogil:
+    return chain.buffer + chain.misalign + chain.off
+
+
+cdef inline size_t chain_space(evbuffer_chain *chain) noexcept nogil:
+    if chain.flags & CHAIN_IMMUTABLE:
+        return 0
+    return chain.buffer_len - chain.misalign - chain.off

@@ -1,0 +1,171 @@
+"""Between buffers and descriptors.
+
+Reading: asking the kernel how much there is (FIONREAD) would cost a call each time. Instead the space that
+is offered follows what arrives: it grows when a read filled it, and shrinks when little came. A read goes
+into the rest of the last chain and into a new one, which goes back to the pool if it was not needed.
+
+Writing: everything up to IOV_MAX chains leaves in one call. Sockets are written to with MSG_NOSIGNAL, for a
+program that did not ask for it is not to die of SIGPIPE; a descriptor that turns out to be no socket is
+remembered.
+"""
+
+from libc.errno cimport errno
+from libc.string cimport memset
+from cyevent.buffer.callbacks cimport evbuffer_invoke_callbacks_
+from cyevent.buffer.chain cimport *
+from cyevent.buffer.evbuffer cimport (
+    EVBUFFER_MAX, evbuffer_chain_insert_, evbuffer_discard_nolock_,
+)
+from cyevent.buffer.types cimport *
+from cyevent.core.sys cimport EINTR, MSG_NOSIGNAL, read, readv, write, writev, send
+from cyevent.core.threads cimport EVLOCK_LOCK, EVLOCK_UNLOCK
+
+cdef extern from *:
+    struct msghdr:
+        iovec *msg_iov
+        size_t msg_iovlen
+
+    int ENOTSOCK
+    ssize_t sendmsg(int fd, const msghdr *message, int flags) noexcept nogil
+
+cdef enum:
+    READ_SIZE_LEAST = 1024
+    READ_SIZE_MOST = 65536
+    VECTORS = 1024             # Linux's IOV_MAX
+
+
+cdef int read_nolock(evbuffer *buf, evutil_socket_t fd, size_t limit) noexcept nogil:
+    cdef evbuffer_chain *chain = buf.last_with_datap[0]
+    cdef evbuffer_chain *fresh = NULL
+    cdef iovec vec[2]
+    cdef size_t space = 0
+    cdef size_t wanted = buf.read_size - sizeof(evbuffer_chain)
+    cdef size_t offered
+    cdef ssize_t n
+    if wanted > limit:
+        wanted = limit
+    if chain != NULL:
+        space = chain_space(chain)
+        if space > limit:
+            space = limit
+    offered = space
+    if space < wanted:
+        fresh = evbuffer_chain_new_(wanted - space)
+        if fresh == NULL:
+            return -1
+        vec[1].iov_base = fresh.buffer
+        vec[1].iov_len = fresh.buffer_len
+        if vec[1].iov_len > limit - space:
+            vec[1].iov_len = limit - space
+        offered += vec[1].iov_len
+    while True:
+        if fresh == NULL:
+            n = read(fd, chain_space_ptr(chain), space)
+        elif space == 0:
+            n = read(fd, vec[1].iov_base, vec[1].iov_len)
+        else:
+            vec[0].iov_base = chain_space_ptr(chain)
+            vec[0].iov_len = space
+            n = readv(fd, vec, 2)
+        if n >= 0 or errno != EINTR:
+            break
+    if n <= 0:
+        if fresh != NULL:
+            evbuffer_chain_free_(fresh)
+        return <int>n
+    if space:
+        if <size_t>n < space:
+            space = <size_t>n
+        chain.off += space
+        buf.total_len += space
+        buf.n_add_for_cb += space
+    if fresh != NULL:
+        if <size_t>n > space:
+            fresh.off = <size_t>n - space
+            evbuffer_chain_insert_(buf, fresh)
+        else:
+            evbuffer_chain_free_(fresh)
+    if <size_t>n == offered:
+        if buf.read_size < READ_SIZE_MOST:
+            buf.read_size *= 2
+    elif <size_t>n < buf.read_size / 4 and buf.read_size > READ_SIZE_LEAST:
+        buf.read_size /= 2
+    evbuffer_invoke_callbacks_(buf)
+    return <int>n
+
+
+cdef int evbuffer_read(evbuffer *buf, evutil_socket_t fd, int howmuch) noexcept nogil:
+    cdef size_t limit
+    cdef int result = -1
+    EVLOCK_LOCK(buf.lock)
+    if not buf.freeze_end:
+        limit = buf.max_read
+        if howmuch >= 0 and <size_t>howmuch < limit:
+            limit = <size_t>howmuch
+        if limit > EVBUFFER_MAX - buf.total_len:
+            limit = EVBUFFER_MAX - buf.total_len
+        result = read_nolock(buf, fd, limit) if limit else 0
+    EVLOCK_UNLOCK(buf.lock)
+    return result
+
+
+cdef ssize_t write_one(evbuffer *buf, evutil_socket_t fd, const void *data, size_t n) noexcept nogil:
+    cdef ssize_t result
+    if not buf.plain_fd:
+        result = send(fd, data, n, MSG_NOSIGNAL)
+        if result >= 0 or errno != ENOTSOCK:
+            return result
+        buf.plain_fd = True
+    return write(fd, data, n)
+
+
+cdef ssize_t write_many(evbuffer *buf, evutil_socket_t fd, size_t howmuch) noexcept nogil:
+    cdef iovec vec[VECTORS]
+    cdef msghdr message
+    cdef evbuffer_chain *chain = buf.first
+    cdef ssize_t result
+    cdef int n = 0
+    while chain != NULL and howmuch and n < VECTORS:
+        vec[n].iov_base = chain_data(chain)
+        vec[n].iov_len = chain.off if chain.off < howmuch else howmuch
+        howmuch -= vec[n].iov_len
+        n += 1
+        chain = chain.next
+    if not buf.plain_fd:
+        memset(&message, 0, sizeof(message))
+        message.msg_iov = vec
+        message.msg_iovlen = n
+        result = sendmsg(fd, &message, MSG_NOSIGNAL)
+        if result >= 0 or errno != ENOTSOCK:
+            return result
+        buf.plain_fd = True
+    return writev(fd, vec, n)
+
+
+cdef int evbuffer_write_atmost(evbuffer *buf, evutil_socket_t fd, ev_ssize_t howmuch) noexcept nogil:
+    cdef ssize_t n = -1
+    cdef size_t limit
+    EVLOCK_LOCK(buf.lock)
+    limit = buf.total_len
+    if howmuch >= 0 and <size_t>howmuch < limit:
+        limit = <size_t>howmuch
+    if limit > 0x7ffff000:
+        # More than that Linux does not write at once.
+        limit = 0x7ffff000
+    if limit and not buf.freeze_start:
+        while True:
+            if buf.first.off >= limit:
+                n = write_one(buf, fd, chain_data(buf.first), limit)
+            else:
+                n = write_many(buf, fd, limit)
+            if n >= 0 or errno != EINTR:
+                break
+        if n > 0:
+            evbuffer_discard_nolock_(buf, <size_t>n)
+            evbuffer_invoke_callbacks_(buf)
+    EVLOCK_UNLOCK(buf.lock)
+    return <int>n
+
+
+cdef int evbuffer_write(evbuffer *buf, evutil_socket_t fd) noexcept nogil:
+    return evbuffer_write_atmost(buf, fd, -1)

@@ -1,0 +1,125 @@
+"""Builds one extension module for each .pyx that this platform can use, and the C headers.
+
+CYEVENT_SANITIZE=address,undefined builds with those sanitizers, CYEVENT_ANNOTATE=1 writes Cython's
+annotated sources beside the C files in build/cython.
+"""
+
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+from Cython.Build import cythonize
+from setuptools import Extension, find_packages, setup
+from setuptools.command.build_ext import build_ext as _build_ext
+from setuptools.command.build_py import build_py as _build_py
+
+HERE = Path(__file__).parent.resolve()
+os.chdir(HERE)
+sys.path.insert(0, str(HERE))
+
+BSD = ("darwin", "freebsd", "openbsd", "netbsd", "dragonfly")
+POSIX = ("linux", "sunos", "cygwin", *BSD)
+
+# Modules that only some platforms have; all others are built everywhere.
+PLATFORM_ONLY = {
+    "cyevent.backends.epoll": ("linux",),
+    "cyevent.backends.poll": POSIX,
+}
+
+DIRECTIVES = {
+    "language_level": 3,
+    "boundscheck": False,
+    "wraparound": False,
+    "cdivision": True,
+    "initializedcheck": False,
+    "freethreading_compatible": True,
+    "embedsignature": True,
+    "embedsignature.format": "python",
+}
+
+
+def compile_flags():
+    """Returns the compiler's and the linker's flags."""
+    if sys.platform == "win32":
+        return ["/O2"], []
+    sanitizers = os.environ.get("CYEVENT_SANITIZE")
+    if sanitizers:
+        flag = f"-fsanitize={sanitizers}"
+        return ["-O1", "-g", "-fno-omit-frame-pointer", flag], [flag]
+    flags = ["-O2", "-fvisibility=hidden", "-Wno-unused-function"]
+    if platform.python_implementation() == "CPython" and sys.platform == "linux":
+        flags += ["-fno-semantic-interposition", "-fno-plt"]
+    return flags, []
+
+
+def extensions():
+    """Returns the extension modules that this platform has."""
+    compile_args, link_args = compile_flags()
+    result = []
+    for path in sorted(Path("cyevent").rglob("*.pyx")):
+        name = ".".join(path.with_suffix("").parts)
+        only = PLATFORM_ONLY.get(name)
+        if only is not None and not sys.platform.startswith(only):
+            continue
+        result.append(
+            Extension(
+                name,
+                [str(path)],
+                extra_compile_args=compile_args,
+                extra_link_args=link_args,
+                libraries=["ws2_32"] if sys.platform == "win32" else [],
+            )
+        )
+    return result
+
+
+def generate_headers():
+    """Writes cyevent/include/ from the .pxd doors."""
+    subprocess.run([sys.executable, str(HERE / "tools" / "capi.py")], check=True, cwd=HERE)
+
+
+class build_py(_build_py):
+    """Puts the generated headers among the package's files."""
+
+    def run(self):
+        generate_headers()
+        super().run()
+
+
+class build_ext(_build_ext):
+    """Compiles with all processors."""
+
+    def finalize_options(self):
+        super().finalize_options()
+        if self.parallel is None:
+            self.parallel = os.cpu_count() or 1
+
+    def run(self):
+        if self.inplace:
+            generate_headers()
+        super().run()
+
+
+def main():
+    # The C files go to build/, so that the tree holds sources alone.
+    modules = cythonize(
+        extensions(),
+        nthreads=0 if sys.platform == "win32" else (os.cpu_count() or 1),
+        build_dir=os.path.join("build", "cython"),
+        compiler_directives=DIRECTIVES,
+        annotate=bool(os.environ.get("CYEVENT_ANNOTATE")),
+        quiet=True,
+    )
+    setup(
+        packages=find_packages(include=["cyevent", "cyevent.*"]),
+        package_data={"": ["*.pxd", "*.pyi", "py.typed"], "cyevent": ["include/cyevent/*.h"]},
+        ext_modules=modules,
+        cmdclass={"build_py": build_py, "build_ext": build_ext},
+        zip_safe=False,
+    )
+
+
+if __name__ == "__main__":
+    main()
