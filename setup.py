@@ -100,6 +100,10 @@ class build_ext(_build_ext):
         if self.inplace:
             generate_headers()
         super().run()
+        if not self.inplace:
+            # `python -m` puts the current folder first, so in a checkout it finds the package's sources
+            # before the installed copy: the modules have to be beside them.
+            self.copy_extensions_to_source()
 
 
 def main():

@@ -17,6 +17,7 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -159,6 +160,10 @@ COMPILER = [
 ]
 
 
+# Seconds after which a build is removed by the next one.
+OUTDATED = 86400.0
+
+
 def _build_key(sources):
     """Changes with anything that the compiled modules depend on."""
     import Cython
@@ -193,9 +198,11 @@ def cython_modules(package_env, request, tmp_path_factory):
     parent = cache.mkdir("cyevent-modules") if cache else tmp_path_factory.mktemp("modules")
     folder = parent / _build_key(sources)
     if not folder.exists():
-        for outdated in parent.iterdir():
-            shutil.rmtree(outdated, ignore_errors=True)
-        # Built aside and renamed when whole: an interrupted run leaves nothing that looks finished.
+        for build in parent.iterdir():
+            if build.stat().st_mtime < time.time() - OUTDATED:
+                shutil.rmtree(build, ignore_errors=True)
+        # Built aside and renamed when whole: an interrupted run leaves nothing that looks finished,
+        # and of two runs at once the second to be ready uses the first one's.
         building = Path(tempfile.mkdtemp(dir=parent))
         for source in sources:
             shutil.copy(source, building)
@@ -203,7 +210,10 @@ def cython_modules(package_env, request, tmp_path_factory):
             results = pool.map(lambda source: _compile(source, building, package_env), modules)
             errors = [error for error in results if error]
         assert not errors, "\n".join(errors)
-        building.rename(folder)
+        try:
+            building.rename(folder)
+        except OSError:
+            shutil.rmtree(building)
     sys.path.insert(0, str(folder))
     try:
         yield {source.stem: importlib.import_module(source.stem) for source in modules}

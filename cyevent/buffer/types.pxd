@@ -137,13 +137,13 @@ cdef struct evbuffer:
     size_t n_del_for_cb
     evbuffer_cb_entry *callbacks
     void *lock
-    bint own_lock
-    bint freeze_start
-    bint freeze_end
-    bint deferred_cbs
-    bint plain_fd                  # writes go to something that is no socket
+    unsigned char own_lock
+    unsigned char freeze_start
+    unsigned char freeze_end
+    unsigned char deferred_cbs
+    unsigned char plain_fd         # writes go to something that is no socket
     unsigned short walking         # depth of callbacks that run
-    bint dead_callbacks            # some are to be freed when walking is 0 again
+    unsigned char dead_callbacks   # some are to be freed when walking is 0 again
     int refcnt
     void *parent                   # the bufferevent whose buffer this is, or NULL
     event_base *cb_queue           # where deferred callbacks run

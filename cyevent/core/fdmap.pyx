@@ -9,22 +9,25 @@ from libc.stdint cimport uint16_t
 from libc.string cimport memset
 from cyevent.core.memory cimport mm_realloc, mm_free
 from cyevent.core.queue cimport insert_active, remove_active_later
-from cyevent.core.sys cimport set_errno, EBADF, EINVAL, ENOMEM, ERANGE, NSIG, EV_LIKELY
+from cyevent.core.sys cimport set_errno, fcntl, F_GETFD, EBADF, EINVAL, ENOMEM, ERANGE, NSIG, EV_LIKELY
 from cyevent.core.log cimport event_warnx_
 from cyevent.core.types cimport *
 from cyevent.core.types cimport io_slot, signal_slot, event_callback
 
 cdef enum:
     MAX_EVENTS_PER_FD = 0xffff
+    SUSPICIOUS = 1 << 16
+    LARGEST = (1 << 30) - 1
 
 
 cdef int grow_io(event_base *base, int fd) noexcept nogil:
     cdef int n = base.nio if base.nio else 32
     cdef io_slot *slots
+    if fd >= SUSPICIOUS and (fd > LARGEST or fcntl(fd, F_GETFD) < 0):
+        # The map is as large as the largest descriptor: a wrong number must not take all memory.
+        set_errno(EBADF)
+        return -1
     while n <= fd:
-        if n > 0x3fffffff:
-            set_errno(ENOMEM)
-            return -1
         n *= 2
     slots = <io_slot *>mm_realloc(base.io, n * sizeof(io_slot))
     if slots == NULL:

@@ -164,7 +164,7 @@ def test_both_directions_at_once(base, pair):
     def on_write(fd, what):
         n = min(128, total[fd])
         if n == 0:
-            socket.socket(fileno=os.dup(fd)).shutdown(socket.SHUT_WR)
+            (left if fd == left.fileno() else right).shutdown(socket.SHUT_WR)
             return
         total[fd] -= os.write(fd, b"q" * n)
         events[fd, WRITE].add()

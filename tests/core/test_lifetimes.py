@@ -3,7 +3,6 @@
 import gc
 import os
 import signal
-import socket
 import sys
 import weakref
 
@@ -123,16 +122,28 @@ def test_an_unadded_event_is_freed_at_once(base, pair):
     assert base.num_events() == 0
 
 
-def test_an_event_keeps_the_socket_it_was_given(base):
-    left, right = socket.socketpair()
-    right.send(b"x")
+def test_an_event_keeps_the_file_it_was_given(base):
+    class Reader:
+        def __init__(self, fd):
+            self.fd = fd
+
+        def fileno(self):
+            return self.fd
+
+        def __del__(self):
+            os.close(self.fd)
+
+    reader, writer = os.pipe()
+    os.write(writer, b"x")
+    os.close(writer)
     log = []
-    Event(base, left, READ, lambda fd, what: log.append(os.read(fd, 1))).add()
-    del left
+    Event(base, Reader(reader), READ, lambda fd, what: log.append(os.read(fd, 1))).add()
     gc.collect()
     base.dispatch()
-    right.close()
     assert log == [b"x"]
+    gc.collect()
+    with pytest.raises(OSError):
+        os.fstat(reader)
 
 
 def test_once_lets_its_callback_go(base, pair):

@@ -36,7 +36,8 @@ cdef extern from "<sys/wait.h>" nogil:
 
 cdef extern from "<pthread.h>" nogil:
     ctypedef unsigned long pthread_t
-    int pthread_create(pthread_t *thread, void *attr, void *(*start)(void *) noexcept nogil, void *arg)
+    int pthread_create(pthread_t *thread, void *attr, void *(*start)(void *) noexcept nogil,
+                       void *arg)
     int pthread_join(pthread_t thread, void **result)
 
 
@@ -412,7 +413,7 @@ cdef void slow(int fd, short what, void *arg) noexcept nogil:
 
 
 cdef int deleted_while_running(Rig rig, bint blocking) except -1:
-    """Deletes an event from another thread while its callback runs; tells if it had ended by then."""
+    """Deletes an event from another thread while its callback runs; tells if that had ended."""
     cdef event ev
     cdef slow_state s
     cdef looping state
@@ -556,7 +557,9 @@ cdef struct member:
 
 cdef extern from *:
     """
-    static inline int add_atomically(int *n, int d) { return __atomic_add_fetch(n, d, __ATOMIC_SEQ_CST); }
+    static inline int add_atomically(int *n, int d) {
+        return __atomic_add_fetch(n, d, __ATOMIC_SEQ_CST);
+    }
     """
     int add_atomically(int *n, int d) noexcept nogil
 

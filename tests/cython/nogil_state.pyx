@@ -282,7 +282,7 @@ def test_active_by_fd(method):
         0, EV_WRITE, EV_READ, EV_READ | EV_TIMEOUT, EV_SIGNAL)
 
 
-# --- the two faces ----------------------------------------------------------------------------------
+# --- the two faces -------------------------------------------------------------------------------
 
 def test_constants_are_the_same_on_both_faces():
     nogil = {

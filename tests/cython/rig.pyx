@@ -5,8 +5,8 @@ from posix.time cimport CLOCK_MONOTONIC, clock_gettime, nanosleep, timespec
 from posix.unistd cimport close, write
 
 from cyevent cimport (
-    event_base, event_base_free, event_base_new_with_config, event_config, event_config_avoid_method,
-    event_config_free, event_config_new, event_config_set_flag,
+    event_base, event_base_free, event_base_new_with_config, event_config,
+    event_config_avoid_method, event_config_free, event_config_new, event_config_set_flag,
     event_config_set_max_dispatch_interval, event_get_supported_methods, timeval,
 )
 

@@ -1,0 +1,881 @@
+"""EvBuffer: the evbuffer for Python.
+
+Memoryviews that a buffer hands out hold the chain that their bytes are in. Draining, moving or freeing the
+buffer leaves those bytes where they are until the last view of them is gone.
+"""
+
+cimport cython
+from cpython.buffer cimport (
+    Py_buffer, PyBuffer_FillInfo, PyBuffer_Release, PyBUF_SIMPLE, PyBUF_WRITABLE,
+    PyObject_CheckBuffer, PyObject_GetBuffer,
+)
+from cpython.bytes cimport (
+    PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE,
+)
+from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc
+from cpython.ref cimport PyObject
+from libc.errno cimport errno
+from cyevent.buffer.callbacks cimport evbuffer_invoke_callbacks_
+from cyevent.buffer.chain cimport *
+from cyevent.buffer.evbuffer cimport *
+from cyevent.buffer.evbuffer cimport (
+    evbuffer_copy_nolock_, evbuffer_decref_and_unlock_, evbuffer_discard_nolock_, evbuffer_incref_,
+)
+from cyevent.buffer.io cimport *
+from cyevent.buffer.reserve cimport *
+from cyevent.buffer.search cimport *
+from cyevent.buffer.transfer cimport *
+from cyevent.buffer.types cimport *
+from cyevent.buffer.types cimport evbuffer_cb_info
+from cyevent.core.reactor cimport descriptor
+from cyevent.core.sys cimport EAGAIN, ENOMEM, set_errno
+from cyevent.core.threads cimport EVLOCK_LOCK, EVLOCK_UNLOCK
+
+cdef extern from "Python.h":
+    int PyGILState_Ensure() noexcept nogil
+    void PyGILState_Release(int state) noexcept nogil
+    int Py_IsInitialized() noexcept nogil
+
+cdef extern from *:
+    """
+    static void write_unraisable(PyObject *exception, PyObject *thing) {
+        PyErr_SetObject((PyObject *)Py_TYPE(exception), exception);
+        PyErr_WriteUnraisable(thing);
+    }
+    """
+    void write_unraisable(object exception, PyObject *thing)
+
+EOL_ANY = EVBUFFER_EOL_ANY
+EOL_CRLF = EVBUFFER_EOL_CRLF
+EOL_CRLF_STRICT = EVBUFFER_EOL_CRLF_STRICT
+EOL_LF = EVBUFFER_EOL_LF
+EOL_NUL = EVBUFFER_EOL_NUL
+
+
+# --- bytes from Python ------------------------------------------------------------------------------
+
+cdef int failed(evbuffer *buf, bint at_front) except -1:
+    """Raises for a core function that returned -1."""
+    if buf.freeze_start if at_front else buf.freeze_end:
+        raise BufferError(f"the {'front' if at_front else 'end'} of the buffer is frozen")
+    raise MemoryError()
+
+
+cdef int get_bytes(object data, Py_buffer *view, str name) except -1:
+    if not PyObject_CheckBuffer(data):
+        raise TypeError(f"{name} must be a bytes-like object, not {type(data).__name__}")
+    PyObject_GetBuffer(data, view, PyBUF_SIMPLE)
+    return 0
+
+
+cdef int add_object(evbuffer *buf, object data, str name) except -1:
+    cdef Py_buffer view
+    cdef int result
+    if PyBytes_CheckExact(data):
+        result = evbuffer_add(buf, PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
+    else:
+        get_bytes(data, &view, name)
+        result = evbuffer_add(buf, view.buf, view.len)
+        PyBuffer_Release(&view)
+    if result < 0:
+        failed(buf, False)
+    return 0
+
+
+cdef void lender_done(const void *data, size_t datlen, void *extra) noexcept nogil:
+    """The last byte of a Python object's memory has left."""
+    cdef int state
+    if not Py_IsInitialized():
+        return
+    state = PyGILState_Ensure()
+    (<void (*)(void *) noexcept nogil>release_lender)(extra)
+    PyGILState_Release(state)
+
+
+cdef void release_lender(void *extra) noexcept:
+    PyBuffer_Release(<Py_buffer *>extra)
+    PyMem_RawFree(extra)
+
+
+cdef int add_object_reference(evbuffer *buf, object data, Py_ssize_t offset,
+                              Py_ssize_t length) except -1:
+    cdef Py_buffer *view = <Py_buffer *>PyMem_RawMalloc(sizeof(Py_buffer))
+    if view == NULL:
+        raise MemoryError()
+    try:
+        get_bytes(data, view, "data")
+    except:
+        PyMem_RawFree(view)
+        raise
+    try:
+        if not 0 <= offset <= view.len:
+            raise ValueError(f"offset must be 0 to {view.len}, not {offset}")
+        if length < -1 or length > view.len - offset:
+            raise ValueError(f"length must be -1 to {view.len - offset}, not {length}")
+        if length < 0:
+            length = view.len - offset
+        if evbuffer_add_reference_with_offset(buf, view.buf, offset, length, lender_done, view) < 0:
+            failed(buf, False)
+    except:
+        release_lender(view)
+        raise
+    return 0
+
+
+cdef bytes take_bytes(evbuffer *buf, Py_ssize_t n):
+    cdef bytes result
+    if n < 0 or <size_t>n > buf.total_len:
+        n = <Py_ssize_t>buf.total_len
+    if buf.freeze_start:
+        failed(buf, True)
+    result = PyBytes_FromStringAndSize(NULL, n)
+    if n:
+        evbuffer_copy_nolock_(buf.first, 0, PyBytes_AS_STRING(result), n)
+        evbuffer_discard_nolock_(buf, n)
+        evbuffer_invoke_callbacks_(buf)
+    return result
+
+
+cdef Py_ssize_t size_argument(Py_ssize_t n, str name) except -2:
+    if n < -1:
+        raise ValueError(f"{name} must be -1 (all) or not negative, but is {n}")
+    return n
+
+
+# --- views ------------------------------------------------------------------------------------------
+
+@cython.final
+@cython.internal
+cdef class ChainView:
+    """What a memoryview of a buffer's bytes looks at."""
+    cdef evbuffer_chain *chain     # referenced
+    cdef void *data
+    cdef Py_ssize_t length
+    cdef bint readonly
+
+    def __dealloc__(self):
+        if self.chain != NULL:
+            evbuffer_chain_free_(self.chain)
+
+    def __getbuffer__(self, Py_buffer *view, int flags):
+        PyBuffer_FillInfo(view, self, self.data, self.length, self.readonly, flags)
+
+    def __releasebuffer__(self, Py_buffer *view):
+        pass
+
+
+cdef object chain_view(evbuffer_chain *chain, void *data, Py_ssize_t length, bint readonly):
+    cdef ChainView view = ChainView.__new__(ChainView)
+    chain_ref(chain)
+    view.chain = chain
+    view.data = data
+    view.length = length
+    view.readonly = readonly
+    return memoryview(view)
+
+
+# --- callbacks --------------------------------------------------------------------------------------
+
+cdef void buffer_changed(evbuffer *buf, const evbuffer_cb_info *info, void *arg) noexcept nogil:
+    cdef int state = PyGILState_Ensure()
+    (<void (*)(void *, const evbuffer_cb_info *) noexcept nogil>run_buffer_callback)(arg, info)
+    PyGILState_Release(state)
+
+
+cdef void run_buffer_callback(void *arg, const evbuffer_cb_info *info) noexcept:
+    cdef BufferCallback self = <BufferCallback>arg
+    cdef EvBuffer buffer = self.buffer_
+    cdef object callback = self.callback_
+    if buffer is None or callback is None:
+        return
+    try:
+        callback(buffer, info.orig_size, info.n_added, info.n_deleted)
+    except BaseException as exception:
+        if buffer.owner is not None:
+            buffer.owner.failed(exception, callback)
+        else:
+            write_unraisable(exception, <PyObject *>callback)
+
+
+@cython.final
+cdef class BufferCallback:
+    """A callback of an EvBuffer; what `EvBuffer.add_callback` returns."""
+
+    def __init__(self):
+        raise TypeError("BufferCallback is made by EvBuffer.add_callback")
+
+    cdef void drop(self) noexcept:
+        if self.entry != NULL:
+            if self.buffer_.buf != NULL:
+                evbuffer_remove_cb_entry(self.buffer_.buf, self.entry)
+            self.entry = NULL
+
+    cdef evbuffer *live(self) except NULL:
+        if self.entry == NULL:
+            raise ValueError("the callback is removed")
+        return self.buffer_.enter()
+
+    cdef int set_flag(self, unsigned flag, bint value) except -1:
+        cdef evbuffer *buf = self.live()
+        if value:
+            evbuffer_cb_set_flags(buf, self.entry, flag)
+        else:
+            evbuffer_cb_clear_flags(buf, self.entry, flag)
+        EVLOCK_UNLOCK(buf.lock)
+        return 0
+
+    def remove(self):
+        """Ends the callbacks. Harmless when repeated."""
+        cdef EvBuffer buffer = self.buffer_
+        cdef evbuffer *buf
+        if self.entry != NULL:
+            buf = buffer.enter()
+            self.drop()
+            EVLOCK_UNLOCK(buf.lock)
+            buffer.callbacks.remove(self)
+
+    @property
+    def callback(self):
+        """The callable."""
+        return self.callback_
+
+    @property
+    def enabled(self):
+        """False to leave the callback out for a while."""
+        return self.entry != NULL and self.entry.flags & EVBUFFER_CB_ENABLED != 0
+
+    @enabled.setter
+    def enabled(self, bint value):
+        self.set_flag(EVBUFFER_CB_ENABLED, value)
+
+    @property
+    def nodefer(self):
+        """True to be called at once although the buffer's callbacks are deferred."""
+        return self.entry != NULL and self.entry.flags & EVBUFFER_CB_NODEFER != 0
+
+    @nodefer.setter
+    def nodefer(self, bint value):
+        self.set_flag(EVBUFFER_CB_NODEFER, value)
+
+
+# --- reserved space ---------------------------------------------------------------------------------
+
+@cython.final
+cdef class Reservation:
+    """Space at a buffer's end; what `EvBuffer.reserve` returns, for a with-statement."""
+
+    def __init__(self):
+        raise TypeError("Reservation is made by EvBuffer.reserve")
+
+    cdef void end(self) noexcept:
+        cdef list views = self.views
+        self.views = []
+        for view in views:
+            try:
+                view.release()
+            except BufferError:
+                # Somebody has a view of the view; it keeps the memory, nothing worse.
+                pass
+
+    def __enter__(self):
+        return list(self.views)
+
+    def __exit__(self, *exception):
+        if self.buffer_.reserved is self:
+            self.buffer_.reserved = None
+        self.end()
+
+    def __len__(self):
+        return len(self.views)
+
+    def __getitem__(self, index):
+        return self.views[index]
+
+
+# --- the buffer -------------------------------------------------------------------------------------
+
+cdef EvBuffer evbuffer_view(evbuffer *buf, EventBase owner):
+    cdef EvBuffer self = EvBuffer.__new__(EvBuffer)
+    self.buf = buf
+    self.borrowed = True
+    self.owner = owner
+    return self
+
+
+cdef class EvBuffer:
+    """A queue of bytes: added at the end, removed at the front, copied as little as possible.
+
+    data: a bytes-like object to begin with.  threadsafe: gives the buffer a lock.
+
+    A frozen end makes what works on it raise BufferError; the end of a bufferevent's input and the front of
+    its output are frozen. Sizes of -1 mean everything; a negative size otherwise is a ValueError.
+    """
+
+    def __cinit__(self):
+        self.callbacks = []
+
+    def __init__(self, data=None, *, bint threadsafe=False):
+        if self.buf != NULL or self.borrowed:
+            raise RuntimeError("EvBuffer.__init__() was called twice")
+        self.buf = evbuffer_new()
+        if self.buf == NULL or (threadsafe and evbuffer_enable_locking(self.buf, NULL) < 0):
+            raise MemoryError()
+        if data is not None:
+            add_object(self.buf, data, "data")
+
+    def __del__(self):
+        self.detach()
+
+    def __dealloc__(self):
+        if self.buf != NULL and not self.borrowed:
+            evbuffer_free(self.buf)
+
+    cdef void detach(self) noexcept:
+        cdef BufferCallback callback
+        for callback in self.callbacks:
+            callback.drop()
+        self.callbacks = []
+        if self.borrowed:
+            self.buf = NULL
+
+    cdef int unusable(self) except -1:
+        if self.busy:
+            raise RuntimeError("the buffer is in use by another thread")
+        raise ValueError("the buffer is closed")
+
+    cdef evbuffer *enter(self) except NULL:
+        cdef evbuffer *buf = self.buf
+        if buf == NULL:
+            self.unusable()
+        if buf.lock != NULL:
+            # Its holder may be waiting for the GIL.
+            with nogil:
+                EVLOCK_LOCK(buf.lock)
+        return buf
+
+    # In.
+
+    def add(self, data):
+        """Copies a bytes-like object's bytes to the end."""
+        cdef evbuffer *buf = self.enter()
+        try:
+            add_object(buf, data, "data")
+        finally:
+            EVLOCK_UNLOCK(buf.lock)
+
+    def add_reference(self, data, Py_ssize_t offset=0, Py_ssize_t length=-1):
+        """Puts a bytes-like object's bytes, or a part of them, at the end without copying.
+
+        The object is held, and its bytes must not change, until the last of them has left every buffer that
+        they were moved or referred to.
+        """
+        cdef evbuffer *buf = self.enter()
+        try:
+            add_object_reference(buf, data, offset, length)
+        finally:
+            EVLOCK_UNLOCK(buf.lock)
+
+    def prepend(self, data):
+        """Copies a bytes-like object's bytes to the front."""
+        cdef evbuffer *buf = self.enter()
+        cdef Py_buffer view
+        cdef int result
+        try:
+            get_bytes(data, &view, "data")
+            result = evbuffer_prepend(buf, view.buf, view.len)
+            PyBuffer_Release(&view)
+            if result < 0:
+                failed(buf, True)
+        finally:
+            EVLOCK_UNLOCK(buf.lock)
+
+    def add_buffer(self, EvBuffer other not None):
+        """Moves everything from `other` to the end, without copying."""
+        self.from_other(other, evbuffer_add_buffer, False, True)
+
+    def prepend_buffer(self, EvBuffer other not None):
+        """Moves everything from `other` to the front, without copying."""
+        self.from_other(other, evbuffer_prepend_buffer, True, True)
+
+    def add_buffer_reference(self, EvBuffer other not None):
+        """Puts what `other` holds at the end as well, without copying; both stay usable.
+
+        This is how one message goes to many receivers. ValueError when `other` holds bytes that it got in
+        this way itself, or is this buffer.
+        """
+        self.from_other(other, evbuffer_add_buffer_reference, False, False)
+
+    cdef int from_other(self, EvBuffer other,
+                        int (*function)(evbuffer *, evbuffer *) noexcept nogil,
+                        bint at_front, bint moves) except -1:
+        cdef evbuffer *buf = self.buf
+        cdef evbuffer *source = other.buf
+        cdef int result
+        if buf == NULL:
+            self.unusable()
+        if source == NULL:
+            other.unusable()
+        set_errno(0)
+        if buf.lock != NULL or source.lock != NULL:
+            with nogil:
+                result = function(buf, source)
+        else:
+            result = function(buf, source)
+        if result < 0:
+            if buf.freeze_start if at_front else buf.freeze_end:
+                failed(buf, at_front)
+            if moves and source.freeze_start:
+                failed(source, True)
+            if errno == ENOMEM:
+                raise MemoryError()
+            raise ValueError("other must not hold referenced bytes of a buffer or be this buffer")
+        return 0
+
+    def reserve(self, Py_ssize_t n, int pieces=1):
+        """Offers space for at least n bytes at the end, in up to `pieces` (1 or 2) writable memoryviews.
+
+        For a with-statement: `with buf.reserve(100) as views: ...; buf.commit(n)`. Nothing is added without
+        commit(), and nothing else may be done with the buffer before.
+        """
+        cdef evbuffer *buf
+        cdef Reservation space
+        cdef evbuffer_chain *chain
+        cdef int i
+        if n < 0:
+            raise ValueError(f"n must not be negative, but is {n}")
+        if not 1 <= pieces <= 2:
+            raise ValueError(f"pieces must be 1 or 2, not {pieces}")
+        buf = self.enter()
+        try:
+            space = Reservation.__new__(Reservation)
+            space.buffer_ = self
+            space.views = []
+            space.nvec = evbuffer_reserve_space(buf, n, space.vec, pieces)
+            if space.nvec < 0:
+                failed(buf, False)
+            chain = buf.last_with_datap[0]
+            for i in range(space.nvec):
+                while chain_space(chain) == 0 or chain_space_ptr(chain) != space.vec[i].iov_base:
+                    chain = chain.next
+                space.views.append(chain_view(chain, space.vec[i].iov_base, space.vec[i].iov_len,
+                                              False))
+            self.reserved = space
+            return space
+        finally:
+            EVLOCK_UNLOCK(buf.lock)
+
+    def commit(self, Py_ssize_t n):
+        """Adds the first n bytes of the reserved space. RuntimeError when the buffer changed since
+        `reserve`."""
+        cdef evbuffer *buf = self.enter()
+        cdef Reservation space = self.reserved
+        cdef evbuffer_iovec vec[2]
+        cdef Py_ssize_t left = n
+        cdef int i
+        try:
+            if space is None:
+                raise RuntimeError("no space is reserved")
+            if n < 0:
+                raise ValueError(f"n must not be negative, but is {n}")
+            for i in range(space.nvec):
+                vec[i] = space.vec[i]
+                if <Py_ssize_t>vec[i].iov_len > left:
+                    vec[i].iov_len = left
+                left -= vec[i].iov_len
+            if left:
+                raise ValueError(f"n must be at most the space reserved, {n - left}, not {n}")
+            if buf.freeze_end:
+                failed(buf, False)
+            if evbuffer_commit_space(buf, vec, space.nvec) < 0:
+                raise RuntimeError("the buffer changed since space was reserved")
+        finally:
+            EVLOCK_UNLOCK(buf.lock)
+        self.reserved = None
+        space.end()
+
+    def expand(self, Py_ssize_t n):
+        """Makes room, so that adding n bytes will not allocate."""
+        cdef evbuffer *buf
+        cdef int result
+        if n < 0:
+            raise ValueError(f"n must not be negative, but is {n}")
+        buf = self.enter()
+        result = evbuffer_expand(buf, n)
+        EVLOCK_UNLOCK(buf.lock)
+        if result < 0:
+            raise MemoryError()
+
+    # Out.
+
+    def remove(self, Py_ssize_t n=-1):
+        """Removes and returns the first n bytes, or as many as there are."""
+        cdef evbuffer *buf
+        size_argument(n, "n")
+        buf = self.enter()
+        try:
+            return take_bytes(buf, n)
+        finally:
+            EVLOCK_UNLOCK(buf.lock)
+
+    def readinto(self, target):
+        """Moves bytes into a writable bytes-like object, as many as fit. Returns how many."""
+        cdef evbuffer *buf = self.enter()
+        cdef Py_buffer view
+        cdef int result
+        try:
+            if not PyObject_CheckBuffer(target):
+                raise TypeError(f"target must be a writable bytes-like object, "
+                                f"not {type(target).__name__}")
+            PyObject_GetBuffer(target, &view, PyBUF_WRITABLE)
+            result = evbuffer_remove(buf, view.buf, view.len)
+            PyBuffer_Release(&view)
+            if result < 0:
+                failed(buf, True)
+            return result
+        finally:
+            EVLOCK_UNLOCK(buf.lock)
+
+    def copyout(self, Py_ssize_t n=-1, Py_ssize_t offset=0):
+        """Returns n bytes from `offset` on, or as many as there are, and leaves them in the buffer."""
+        cdef evbuffer *buf
+        cdef evbuffer_ptr pos
+        cdef bytes result
+        size_argument(n, "n")
+        buf = self.enter()
+        try:
+            if buf.freeze_start:
+                failed(buf, True)
+            self.position(buf, offset, "offset", &pos)
+            if n < 0 or <size_t>n > buf.total_len - offset:
+                n = <Py_ssize_t>buf.total_len - offset
+            result = PyBytes_FromStringAndSize(NULL, n)
+            evbuffer_copyout_from(buf, &pos, PyBytes_AS_STRING(result), n)
+            return result
+        finally:
+            EVLOCK_UNLOCK(buf.lock)
+
+    def drain(self, Py_ssize_t n=-1):
+        """Throws the first n bytes away, or as many as there are."""
+        cdef evbuffer *buf
+        size_argument(n, "n")
+        buf = self.enter()
+        try:
+            if evbuffer_drain(buf, <size_t>n if n >= 0 else buf.total_len) < 0:
+                failed(buf, True)
+        finally:
+            EVLOCK_UNLOCK(buf.lock)
+
+    def move_to(self, EvBuffer other not None, Py_ssize_t n=-1):
+        """Moves the first n bytes, or as many as there are, to the end of `other`. Returns how many; whole
+        chains are moved, at most one is copied in part."""
+        cdef evbuffer *buf = self.buf
+        cdef evbuffer *target = other.buf
+        cdef size_t length, left, step
+        cdef int moved
+        size_argument(n, "n")
+        if buf == NULL:
+            self.unusable()
+        if target == NULL:
+            other.unusable()
+        if buf == target:
+            raise ValueError("other must not be this buffer")
+        length = evbuffer_get_length(buf)
+        if n >= 0 and <size_t>n < length:
+            length = n
+        left = length
+        while left:
+            step = left if left < 0x40000000 else 0x40000000
+            if buf.lock != NULL or target.lock != NULL:
+                with nogil:
+                    moved = evbuffer_remove_buffer(buf, target, step)
+            else:
+                moved = evbuffer_remove_buffer(buf, target, step)
+            if moved < 0:
+                if buf.freeze_start:
+                    failed(buf, True)
+                failed(target, False)
+            if moved == 0:
+                break
+            left -= moved
+        return length - left
+
+    def readline(self, int eol=EVBUFFER_EOL_CRLF):
+        """Removes a line and returns it without its end; None when there is no whole line.
+
+        eol: EOL_CRLF (LF, with or without CR), EOL_CRLF_STRICT, EOL_LF, EOL_NUL, or EOL_ANY (any run of CR
+        and LF).
+        """
+        cdef evbuffer *buf
+        cdef evbuffer_ptr it
+        cdef size_t eol_len
+        cdef bytes line
+        check_eol(eol)
+        buf = self.enter()
+        try:
+            if buf.freeze_start:
+                failed(buf, True)
+            it = evbuffer_search_eol(buf, NULL, &eol_len, <evbuffer_eol_style>eol)
+            if it.pos < 0:
+                return None
+            line = PyBytes_FromStringAndSize(NULL, it.pos)
+            evbuffer_copy_nolock_(buf.first, 0, PyBytes_AS_STRING(line), it.pos)
+            evbuffer_discard_nolock_(buf, it.pos + eol_len)
+            evbuffer_invoke_callbacks_(buf)
+            return line
+        finally:
+            EVLOCK_UNLOCK(buf.lock)
+
+    # Looking.
+
+    cdef int position(self, evbuffer *buf, object offset, str name, evbuffer_ptr *pos) except -1:
+        if not 0 <= offset <= buf.total_len:
+            raise ValueError(f"{name} must be 0 to {buf.total_len}, not {offset}")
+        evbuffer_ptr_set(buf, pos, offset, EVBUFFER_PTR_SET)
+        return 0
+
+    def search(self, what, start=0, end=None):
+        """Returns where the bytes `what` are first found between positions start and end; -1 if they are
+        not."""
+        cdef evbuffer *buf = self.enter()
+        cdef evbuffer_ptr first, last
+        cdef Py_buffer view
+        try:
+            self.position(buf, start, "start", &first)
+            if end is not None:
+                self.position(buf, end, "end", &last)
+            get_bytes(what, &view, "what")
+            if view.len == 0:
+                first.pos = first.pos if end is None or start <= end else -1
+            else:
+                first = evbuffer_search_range(buf, <const char *>view.buf, view.len, &first,
+                                              &last if end is not None else NULL)
+            PyBuffer_Release(&view)
+            return first.pos
+        finally:
+            EVLOCK_UNLOCK(buf.lock)
+
+    def search_eol(self, start=0, int eol=EVBUFFER_EOL_CRLF):
+        """Returns where the next line ends and how many bytes its end has; None if no line ends."""
+        cdef evbuffer *buf
+        cdef evbuffer_ptr it
+        cdef size_t eol_len
+        check_eol(eol)
+        buf = self.enter()
+        try:
+            self.position(buf, start, "start", &it)
+            it = evbuffer_search_eol(buf, &it, &eol_len, <evbuffer_eol_style>eol)
+            return None if it.pos < 0 else (it.pos, eol_len)
+        finally:
+            EVLOCK_UNLOCK(buf.lock)
+
+    def pullup(self, Py_ssize_t n=-1):
+        """Puts the first n bytes in one piece and returns a read-only memoryview of them. ValueError when
+        there are fewer."""
+        cdef evbuffer *buf
+        cdef unsigned char *data
+        size_argument(n, "n")
+        buf = self.enter()
+        try:
+            if n < 0:
+                n = <Py_ssize_t>buf.total_len
+            if <size_t>n > buf.total_len:
+                raise ValueError(f"n must be at most the buffer's length, {buf.total_len}, not {n}")
+            if n == 0:
+                return memoryview(b"")
+            data = evbuffer_pullup(buf, n)
+            if data == NULL:
+                raise MemoryError()
+            return chain_view(buf.first, data, n, True)
+        finally:
+            EVLOCK_UNLOCK(buf.lock)
+
+    def peek(self, Py_ssize_t n=-1, offset=0):
+        """Returns n bytes from `offset` on, or as many as there are, as a list of read-only memoryviews."""
+        cdef evbuffer *buf
+        cdef evbuffer_ptr pos
+        cdef evbuffer_chain *chain
+        cdef size_t skip, left, step
+        cdef list views = []
+        size_argument(n, "n")
+        buf = self.enter()
+        try:
+            self.position(buf, offset, "offset", &pos)
+            left = buf.total_len - <size_t>pos.pos
+            if n >= 0 and <size_t>n < left:
+                left = n
+            chain = <evbuffer_chain *>pos.internal_.chain
+            skip = pos.internal_.pos_in_chain
+            while left:
+                step = chain.off - skip
+                if step > left:
+                    step = left
+                views.append(chain_view(chain, chain_data(chain) + skip, step, True))
+                left -= step
+                skip = 0
+                chain = chain.next
+            return views
+        finally:
+            EVLOCK_UNLOCK(buf.lock)
+
+    def __iter__(self):
+        """The buffer's bytes as read-only memoryviews, one for each chain."""
+        return iter(self.peek())
+
+    def __len__(self):
+        cdef evbuffer *buf = self.buf
+        if buf == NULL:
+            self.unusable()
+        return <Py_ssize_t>buf.total_len
+
+    def __bool__(self):
+        return len(self) != 0
+
+    def __bytes__(self):
+        return self.copyout()
+
+    @property
+    def contiguous(self):
+        """How many bytes stand together at the front."""
+        cdef evbuffer *buf = self.enter()
+        cdef size_t result = evbuffer_get_contiguous_space(buf)
+        EVLOCK_UNLOCK(buf.lock)
+        return result
+
+    @property
+    def chains(self):
+        """How many pieces the bytes are in."""
+        cdef evbuffer *buf = self.enter()
+        cdef int result = evbuffer_peek(buf, -1, NULL, NULL, 0)
+        EVLOCK_UNLOCK(buf.lock)
+        return result
+
+    # Descriptors.
+
+    @property
+    def max_read(self):
+        """The most bytes that one `read` takes."""
+        cdef evbuffer *buf = self.enter()
+        cdef size_t result = evbuffer_get_max_read(buf)
+        EVLOCK_UNLOCK(buf.lock)
+        return result
+
+    @max_read.setter
+    def max_read(self, Py_ssize_t n):
+        cdef evbuffer *buf
+        if not 1 <= n <= 0x7fffffff:
+            raise ValueError(f"max_read must be 1 to {0x7fffffff}, not {n}")
+        buf = self.enter()
+        evbuffer_set_max_read(buf, n)
+        EVLOCK_UNLOCK(buf.lock)
+
+    def read(self, fd, Py_ssize_t n=-1):
+        """Reads once from a descriptor to the end: at most n bytes, and at most `max_read`. Returns how many;
+        0 at the end of the stream. BlockingIOError when nothing is there."""
+        return self.transfer(descriptor(fd, "fd"), size_argument(n, "n"), False)
+
+    def write(self, fd, Py_ssize_t n=-1):
+        """Writes once from the front to a descriptor, at most n bytes, and drains what was written. Returns how
+        many. BlockingIOError when the descriptor takes nothing now."""
+        if len(self) == 0 or n == 0:
+            return 0
+        return self.transfer(descriptor(fd, "fd"), size_argument(n, "n"), True)
+
+    cdef object transfer(self, int fd, Py_ssize_t n, bint out):
+        cdef evbuffer *buf = self.buf
+        cdef int result, code
+        if buf == NULL:
+            self.unusable()
+        if buf.freeze_start if out else buf.freeze_end:
+            failed(buf, out)
+        if n > 0x7fffffff:
+            n = 0x7fffffff
+        # Other threads get an exception rather than a buffer that changes under their hands.
+        evbuffer_incref_(buf)
+        self.busy = True
+        self.buf = NULL
+        with nogil:
+            if out:
+                result = evbuffer_write_atmost(buf, fd, n)
+            else:
+                result = evbuffer_read(buf, fd, <int>n)
+            code = errno
+        self.busy = False
+        self.buf = buf
+        EVLOCK_LOCK(buf.lock)
+        evbuffer_decref_and_unlock_(buf)
+        if result < 0:
+            raise os_error(code, "write" if out else "read")
+        return result
+
+    # Callbacks.
+
+    def add_callback(self, callback, *, bint nodefer=False):
+        """Calls callback(buffer, original_length, added, removed) after each change of the length.
+
+        Returns a BufferCallback with `remove`. nodefer: called at once even when callbacks are deferred.
+        """
+        cdef evbuffer *buf
+        cdef BufferCallback entry
+        if not callable(callback):
+            raise TypeError(f"callback must be callable, not {type(callback).__name__}")
+        buf = self.enter()
+        try:
+            entry = BufferCallback.__new__(BufferCallback)
+            entry.buffer_ = self
+            entry.callback_ = callback
+            entry.entry = evbuffer_add_cb(buf, buffer_changed, <void *>entry)
+            if entry.entry == NULL:
+                raise MemoryError()
+            if nodefer:
+                evbuffer_cb_set_flags(buf, entry.entry, EVBUFFER_CB_NODEFER)
+            self.callbacks.append(entry)
+            return entry
+        finally:
+            EVLOCK_UNLOCK(buf.lock)
+
+    def defer_callbacks(self, EventBase base not None):
+        """From now on callbacks run from the base's loop, once for all changes in between."""
+        cdef evbuffer *buf = self.enter()
+        try:
+            if self.owner is not None and self.owner is not base:
+                raise ValueError("base must be the EventBase that the buffer belongs to")
+            if not buf.deferred_cbs:
+                evbuffer_defer_callbacks(buf, base.checked())
+                self.owner = base
+        finally:
+            EVLOCK_UNLOCK(buf.lock)
+
+    # Frozen ends.
+
+    def freeze(self, *, bint front):
+        """Freezes the front (nothing can be removed or prepended) or the end (nothing can be added)."""
+        cdef evbuffer *buf = self.enter()
+        evbuffer_freeze(buf, front)
+        EVLOCK_UNLOCK(buf.lock)
+
+    def unfreeze(self, *, bint front):
+        """Undoes `freeze`."""
+        cdef evbuffer *buf = self.enter()
+        evbuffer_unfreeze(buf, front)
+        EVLOCK_UNLOCK(buf.lock)
+
+    def __repr__(self):
+        if self.buf == NULL:
+            return f"<cyevent.EvBuffer {'in use' if self.busy else 'closed'}>"
+        return f"<cyevent.EvBuffer {len(self)} bytes in {self.chains} chains>"
+
+
+cdef int check_eol(int eol) except -1:
+    if not EVBUFFER_EOL_ANY <= eol <= EVBUFFER_EOL_NUL:
+        raise ValueError(f"eol must be one of the EOL_ constants, not {eol}")
+    return 0
+
+
+cdef object os_error(int code, str what):
+    import os
+    return OSError(code, f"{what}: {os.strerror(code)}")
+
+
+def _set_min_chain(Py_ssize_t n):
+    """For tests: makes new chains as small as n bytes, so that operations meet chain borders; 0 undoes it."""
+    evbuffer_set_min_chain_(n)

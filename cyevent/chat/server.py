@@ -1,0 +1,426 @@
+"""A line-based chat for nc and telnet.
+
+What is said
+    Text is UTF-8; LF or CR LF ends a line. Each line reaches every other client as ``<name> text``. Control
+    characters other than tab arrive as U+FFFD, so that nobody can drive another's terminal.
+    ``/nick NAME``, ``/who`` and ``/quit`` are commands; lines that begin with ``*``, ``welcome`` or
+    ``error:`` and no ``<name>`` come from the server.
+
+How a turn goes
+    Lines are heeded as they are read, and what they lead to is collected in a Round, which is delivered when
+    the turn's last callback has run. A round that is full ends the intake: clients with more to say wait in
+    line for the next turn, before which the sockets had their chance to take what is queued. So a client is
+    dropped for not reading, never for the others' having much to say at once.
+
+How a client goes
+    One that says /quit or closes its end hears the round to its end and gets what is queued for it. One that
+    fails, or whose queue reached the limit, is closed on the spot.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import enum
+import gc
+import re
+import signal
+import socket
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain
+
+from cyevent import (
+    BEV_EVENT_ERROR,
+    BEV_OPT_CLOSE_ON_FREE,
+    EOL_CRLF,
+    READ,
+    TIMEOUT,
+    EventBase,
+    Listener,
+    Signal,
+    SocketBufferEvent,
+    Timer,
+)
+from cyevent.chat.round import Cut, Round
+
+ROUND_BYTES = 64 * 1024  # a turn takes in no more lines than this, give or take one
+INPUT_BYTES = 16 * 1024  # read ahead from a client that waits its turn
+LINGER = 5.0  # seconds for a leaving client to take what is queued for it
+GOODBYE = 1.0  # seconds for all of them, when the server ends
+TRIM_FROM = 256  # clients; memory is given back when half of so many or more have left
+
+NAME_LENGTH = 32
+COMMANDS = b"error: there are /nick NAME, /who and /quit\n"
+CONTROLS = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f]")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much of everything."""
+
+    clients: int = 10_000
+    line: int = 4096  # bytes, without the line's end
+    queue: int = 1024 * 1024  # bytes that wait for a client until it is dropped
+
+
+class State(enum.Enum):
+    """Where a client stands; it moves downwards only."""
+
+    PRESENT = enum.auto()
+    ENDED = enum.auto()  # sends nothing more; what it sent is still to be heeded
+    FAILED = enum.auto()  # the same, and it receives nothing more either
+    LEAVING = enum.auto()  # has left the chat and is sent what is queued
+    CLOSED = enum.auto()
+
+
+MEMBERS = frozenset((State.PRESENT, State.ENDED, State.FAILED))
+
+
+class Client:
+    """A connection, and who is at its other end."""
+
+    __slots__ = (
+        "bev", "cuts", "discarding", "half_closed", "linger", "name", "output", "prefix", "send",
+        "server", "state", "waits",
+    )  # fmt: skip
+
+    def __init__(self, server: ChatServer, fd: int, name: str) -> None:
+        self.server = server
+        self.state = State.PRESENT
+        self.discarding = False  # in the middle of a line that is too long
+        self.half_closed = False  # the peer has closed its end
+        self.waits = False  # in the server's line for the next turn
+        self.cuts: list[Cut] = []
+        self.linger: Timer | None = None
+        self.bev = SocketBufferEvent(server.base, fd, BEV_OPT_CLOSE_ON_FREE)
+        self.output = self.bev.output
+        self.send = self.bev.write_reference
+        self.rename(name)
+        self.bev.set_watermark(READ, 0, INPUT_BYTES)
+        self.bev.set_callbacks(read=self.readable, event=self.ended)
+        self.bev.enable(READ)
+
+    def rename(self, name: str) -> None:
+        self.name = name
+        self.prefix = b"<%s> " % name.encode()
+
+    def readable(self, bev: SocketBufferEvent) -> None:
+        self.server.hear(self)
+
+    def ended(self, bev: SocketBufferEvent, what: int) -> None:
+        self.half_closed = True
+        self.state = State.FAILED if what & BEV_EVENT_ERROR else State.ENDED
+        self.server.hear(self)
+
+    # Leaving: the queue is written, then our end closed, then the peer's awaited. A socket that is closed
+    # with unread bytes sends a reset, and that would overtake what was written.
+
+    def leave(self) -> None:
+        """Closes when what is queued has been sent, or after LINGER seconds."""
+        if self.half_closed and not self.output:
+            self.close()
+            return
+        self.linger = Timer(self.server.base, self.close)
+        self.linger.add(self.server.linger)
+        self.bev.set_callbacks(read=self.discard, write=self.sent, event=self.gone)
+        self.discard(self.bev)
+        if not self.output:
+            self.sent(self.bev)
+
+    def discard(self, bev: SocketBufferEvent) -> None:
+        bev.input.drain(len(bev.input))
+
+    def sent(self, bev: SocketBufferEvent) -> None:
+        if self.half_closed:
+            self.close()
+            return
+        with contextlib.suppress(OSError), borrowed(bev.fd) as sock:
+            sock.shutdown(socket.SHUT_WR)
+
+    def gone(self, bev: SocketBufferEvent, what: int) -> None:
+        self.half_closed = True
+        if what & BEV_EVENT_ERROR or not self.output:
+            self.close()
+
+    def close(self) -> None:
+        if self.state is State.CLOSED:
+            return
+        self.state = State.CLOSED
+        if self.linger is not None:
+            self.linger.close()
+        self.bev.close()
+        del self.bev, self.output, self.send, self.linger
+        self.server.closed(self)
+
+
+class ChatServer:
+    """Serves the chat on `address`, which begins to listen here; OSError if it cannot.
+
+    Run `base.dispatch()` to serve; it returns after `stop`.
+    """
+
+    def __init__(
+        self, base: EventBase, address: tuple[str, int], limits: Limits | None = None
+    ) -> None:
+        self.base = base
+        self.limits = limits or Limits()
+        self.members: dict[str, Client] = {}  # by the name's folded case
+        self.leaving: set[Client] = set()
+        self.departed: list[Client] = []  # this round is the last that they hear
+        self.waiting: deque[Client] = deque()
+        self.round = Round()
+        self.guests = 0
+        self.peak = 0  # most members since memory was given back
+        self.who: bytes | None = None  # the answer to /who while nobody comes, goes or is renamed
+        self.linger = base.common_timeout(LINGER)
+        self.delivery = Timer(base, self.deliver)
+        self.next_turn = Timer(base, self.resume)
+        self.trim = Timer(base, self.give_back_memory)
+        self.stopping = False
+        self.listener = Listener(base, address, self.accept)
+
+    # Coming and going.
+
+    def accept(self, listener: Listener, fd: int, address: object) -> None:
+        with borrowed(fd) as sock:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if len(self.members) + len(self.leaving) >= self.limits.clients:
+                with contextlib.suppress(OSError):
+                    sock.send(b"error: the chat is full\n", socket.MSG_DONTWAIT)
+                full = True
+            else:
+                full = False
+        if full:
+            socket.close(fd)
+            return
+        client = Client(self, fd, self.guest_name())
+        self.members[client.name.casefold()] = client
+        self.peak = max(self.peak, len(self.members))
+        self.who = None
+        self.announce("%s joined", client.name)
+        welcome = f"welcome {client.name}, {len(self.members)} here\n"
+        self.round.enter(client, welcome.encode())
+
+    def guest_name(self) -> str:
+        while True:
+            self.guests += 1
+            name = f"guest{self.guests}"
+            if name not in self.members:
+                return name
+
+    def leave(self, client: Client, at_once: bool) -> None:
+        """Takes a client out of the chat; at_once: without sending what is queued."""
+        del self.members[client.name.casefold()]
+        self.who = None
+        if at_once:
+            client.cuts.clear()
+            client.close()
+        else:
+            client.state = State.LEAVING
+            self.leaving.add(client)
+            self.round.exit(client)
+            self.departed.append(client)
+        self.announce("%s left", client.name)
+        if self.peak >= TRIM_FROM and 2 * len(self.members) <= self.peak and not self.trim.pending():
+            self.trim.add(0.2)
+
+    def closed(self, client: Client) -> None:
+        self.leaving.discard(client)
+        if self.stopping and not self.leaving:
+            self.base.loopexit()
+
+    # Hearing.
+
+    def hear(self, client: Client) -> None:
+        """Heeds what a client has sent, now or when it is its turn."""
+        if client.waits:
+            return
+        if self.waiting:
+            self.wait(client)
+        else:
+            self.heed_lines(client)
+
+    def wait(self, client: Client) -> None:
+        client.waits = True
+        self.waiting.append(client)
+        if len(self.waiting) == 1:
+            self.next_turn.add(0)
+
+    def resume(self) -> None:
+        """Serves those who wait, first come first served, as far as this round goes."""
+        line = self.waiting
+        self.waiting = deque()
+        while line and self.round.cost < ROUND_BYTES:
+            client = line.popleft()
+            client.waits = False
+            self.heed_lines(client)
+        for client in self.waiting:
+            line.append(client)
+        self.waiting = line
+        if line:
+            self.next_turn.add(0)
+
+    def heed_lines(self, client: Client) -> None:
+        while client.state in MEMBERS:
+            if self.round.cost >= ROUND_BYTES:
+                self.wait(client)
+                return
+            line = client.bev.input.readline(EOL_CRLF)
+            if line is None:
+                self.check_unfinished(client)
+                if client.state is not State.PRESENT:
+                    self.leave(client, at_once=client.state is State.FAILED)
+                return
+            if client.discarding:
+                client.discarding = False
+            elif len(line) > self.limits.line:
+                self.refuse_length(client)
+            else:
+                self.heed(client, line)
+
+    def check_unfinished(self, client: Client) -> None:
+        """A line that is too long already is refused now, and not kept while the rest of it comes."""
+        unread = client.bev.input
+        # One more than the limit may be the CR of a line that is just not too long.
+        if not client.discarding and len(unread) > self.limits.line + 1:
+            client.discarding = True
+            self.refuse_length(client)
+        if client.discarding:
+            unread.drain(len(unread))
+
+    def refuse_length(self, client: Client) -> None:
+        self.tell(client, b"error: a line has at most %d bytes\n" % self.limits.line)
+
+    def heed(self, client: Client, line: bytes) -> None:
+        try:
+            text = line.decode()
+        except UnicodeDecodeError:
+            self.tell(client, b"error: that is not UTF-8\n")
+            return
+        if text.startswith("/"):
+            self.command(client, text)
+            return
+        if CONTROLS.search(text):
+            line = CONTROLS.sub("\ufffd", text).encode()
+        self.say(b"%s%s\n" % (client.prefix, line), client)
+
+    # Commands.
+
+    def command(self, client: Client, text: str) -> None:
+        word, _, rest = text.partition(" ")
+        if word == "/nick":
+            self.rename(client, rest.strip(" "))
+        elif word == "/who":
+            self.tell(client, self.who_is_here())
+        elif word == "/quit":
+            self.leave(client, at_once=False)
+        else:
+            self.tell(client, COMMANDS)
+
+    def rename(self, client: Client, name: str) -> None:
+        if not 1 <= len(name) <= NAME_LENGTH:
+            self.tell(client, b"error: a name has 1 to %d characters\n" % NAME_LENGTH)
+            return
+        # Nothing invisible, and nothing that could pass for the end of a name.
+        if not name.isprintable() or any(c.isspace() or c in "<>" for c in name):
+            self.tell(client, b"error: a name has no spaces, control characters, < or >\n")
+            return
+        holder = self.members.get(name.casefold())
+        if holder is not None and holder is not client:
+            self.tell(client, b"error: that name is taken\n")
+            return
+        old = client.name
+        del self.members[old.casefold()]
+        client.rename(name)
+        self.members[name.casefold()] = client
+        self.who = None
+        self.announce("%s is now %s", old, name)
+
+    def who_is_here(self) -> bytes:
+        if self.who is None:
+            names = " ".join(client.name for client in self.members.values())
+            self.who = f"* {len(self.members)} here: {names}\n".encode()
+        return self.who
+
+    # Saying.
+
+    def say(self, message: bytes, speaker: Client | None = None) -> None:
+        self.round.say(message, speaker)
+        self.delivery.activate(TIMEOUT)
+
+    def tell(self, client: Client, message: bytes) -> None:
+        self.round.tell(client, message)
+        self.delivery.activate(TIMEOUT)
+
+    def announce(self, format: str, *names: str) -> None:
+        self.say(f"* {format % names}\n".encode())
+
+    def deliver(self) -> None:
+        """Ends the round: queues it for everybody, and drops those who don't read what they have."""
+        departed = self.departed
+        self.departed = []
+        self.round.deliver(chain(self.members.values(), departed))
+        limit = self.limits.queue
+        slow = [client for client in self.members.values() if len(client.output) >= limit]
+        for client in slow:
+            self.leave(client, at_once=True)
+        for client in departed:
+            client.leave()
+
+    # Ending.
+
+    def stop(self) -> None:
+        """Says goodbye to all and ends the loop when they have it, in GOODBYE seconds at the latest; at
+        once when called again."""
+        if self.stopping:
+            self.base.loopbreak()
+            return
+        self.stopping = True
+        self.listener.close()
+        self.say(b"* the server is going down, goodbye\n")
+        for client in list(self.members.values()):
+            client.state = State.LEAVING
+            self.leaving.add(client)
+        self.departed += self.members.values()
+        self.members.clear()
+        self.deliver()
+        if self.leaving:
+            Timer(self.base, self.base.loopbreak).add(GOODBYE)
+        else:
+            self.base.loopexit()
+
+    def give_back_memory(self) -> None:
+        """After thousands have left, the C library would keep the memory that they took."""
+        self.peak = len(self.members)
+        gc.collect()
+        if malloc_trim is not None:
+            malloc_trim(0)
+
+
+malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's alone
+
+
+@contextlib.contextmanager
+def borrowed(fd: int) -> Iterator[socket.socket]:
+    """A descriptor as a socket object, which does not close it."""
+    sock = socket.socket(fileno=fd)
+    try:
+        yield sock
+    finally:
+        sock.detach()
+
+
+def serve(server: ChatServer) -> None:
+    """Runs a server until SIGINT or SIGTERM; a second one ends it without waiting for anybody."""
+
+    def stop(signum: int) -> None:
+        server.stop()
+
+    signals = [Signal(server.base, number, stop) for number in (signal.SIGINT, signal.SIGTERM)]
+    for interest in signals:
+        interest.add()
+    server.base.dispatch()
+    for interest in signals:
+        interest.close()
