@@ -55,3 +55,7 @@ from cyevent.core.base cimport (
     event_gettime_monotonic, evthread_make_base_notifiable, event_get_version,
     event_get_version_number,
 )
+from cyevent.core.watch cimport (
+    evwatch_base, evwatch_check_new, evwatch_free, evwatch_prepare_get_timeout,
+    evwatch_prepare_new,
+)

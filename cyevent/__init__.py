@@ -5,6 +5,7 @@ import os as _os
 from cyevent._version import __version__
 from cyevent.core.constants import *  # noqa: F403
 from cyevent.core.reactor import Duration, Event, EventBase, Signal, Timer
+from cyevent.core.watch import CheckWatcher, PrepareWatcher
 
 
 def get_include() -> str:

@@ -199,7 +199,6 @@ cdef inline void activate_later(event_base *base) noexcept nogil:
 
 cdef void run_prepare_watchers(event_base *base, int64_t timeout) noexcept nogil:
     cdef evwatch *watcher = base.watchers[EVWATCH_PREPARE]
-    cdef evwatch *following
     cdef evwatch_prepare_cb_info info
     cdef timeval tv
     if timeout >= 0:
@@ -208,24 +207,23 @@ cdef void run_prepare_watchers(event_base *base, int64_t timeout) noexcept nogil
     else:
         info.timeout = NULL
     while watcher != NULL:
-        following = watcher.next
+        base.next_watcher = watcher.next
         EVLOCK_UNLOCK(base.lock)
         watcher.cb.prepare(watcher, &info, watcher.arg)
         EVLOCK_LOCK(base.lock)
-        watcher = following
+        watcher = base.next_watcher
 
 
 cdef void run_check_watchers(event_base *base) noexcept nogil:
     cdef evwatch *watcher = base.watchers[EVWATCH_CHECK]
-    cdef evwatch *following
     cdef evwatch_check_cb_info info
     info.unused = NULL
     while watcher != NULL:
-        following = watcher.next
+        base.next_watcher = watcher.next
         EVLOCK_UNLOCK(base.lock)
         watcher.cb.check(watcher, &info, watcher.arg)
         EVLOCK_LOCK(base.lock)
-        watcher = following
+        watcher = base.next_watcher
 
 
 cdef inline int64_t time_to_wait(event_base *base, int flags) noexcept nogil:

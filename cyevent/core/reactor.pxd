@@ -99,3 +99,5 @@ cdef class Duration:
 cdef long long duration_ns(object value, str name) except -2
 # A descriptor from an int or an object with fileno(). Raises naming the argument.
 cdef int descriptor(object value, str name) except -2
+# callback itself; raises naming the argument when it cannot be called.
+cdef object check_callable(object callback, str name)

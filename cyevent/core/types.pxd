@@ -271,7 +271,9 @@ cdef struct event_base:
     event notify_event
     bint notifiable
 
-    evwatch *watchers[2]
+    evwatch *watchers[2]       # by EVWATCH_*, in the order in which they were made
+    evwatch *last_watcher[2]
+    evwatch *next_watcher      # the one to be called next, so that a callback may free it
     event_once *once_events
 
     # Called by the loop before it may block, without the lock; set by a language binding that holds
