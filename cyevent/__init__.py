@@ -4,7 +4,8 @@ import os as _os
 
 from cyevent._version import __version__
 from cyevent.core.constants import *  # noqa: F403
-from cyevent.core.reactor import Duration, Event, EventBase, Signal, Timer
+from cyevent.core.events import Event, Signal, Timer
+from cyevent.core.reactor import Duration, EventBase
 from cyevent.core.watch import CheckWatcher, PrepareWatcher
 
 

@@ -130,6 +130,9 @@ def in_child():
         if pid == 0:
             status = 1
             try:
+                # Whatever it hangs in, this ends it.
+                signal.signal(signal.SIGALRM, signal.SIG_DFL)
+                signal.alarm(60)
                 os.close(reader)
                 function(*args)
                 status = 0

@@ -6,6 +6,7 @@
 # loop run from C, a base being freed) the pair is PyGILState_Ensure and PyGILState_Release.
 
 from cpython.ref cimport PyObject
+from cyevent.core.arguments cimport check_callable, descriptor, duration_ns
 from cyevent.core.sys cimport timeval
 from cyevent.core.types cimport event, event_base
 
@@ -61,43 +62,8 @@ cdef class EventBase:
     cdef int delete_event(self, event *ev) noexcept
 
 
-cdef class Event:
-    cdef EventBase owner
-    cdef py_event native
-    cdef object callback_
-    cdef tuple arguments
-    cdef object fd_object      # what fd was given as: its descriptor must outlive the registration
-    cdef object fd_number
-    cdef object on_finalize
-    cdef int nleading          # how many of (fd, what) the callback gets before its arguments
-    cdef bint closed_
-    cdef object __weakref__
-
-    cdef int prepare(self, EventBase base, int fd, short what, object callback, tuple arguments,
-                     object priority) except -1
-    cdef int add_timeout(self, object timeout, str name) except -1
-    cdef EventBase live(self)
-    cdef void settle(self) noexcept
-
-
-cdef class Timer(Event):
-    pass
-
-
-cdef class Signal(Event):
-    pass
-
-
 # A duration that many events share; see EventBase.common_timeout().
 cdef class Duration:
     cdef EventBase owner
     cdef const timeval *tv
     cdef readonly double seconds
-
-
-# Timeouts as users give them: seconds (float) or timedelta. -1 for None. Raises naming the argument.
-cdef long long duration_ns(object value, str name) except -2
-# A descriptor from an int or an object with fileno(). Raises naming the argument.
-cdef int descriptor(object value, str name) except -2
-# callback itself; raises naming the argument when it cannot be called.
-cdef object check_callable(object callback, str name)

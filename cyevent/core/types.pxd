@@ -60,6 +60,7 @@ cdef enum:
     EVLIST_INTERNAL = 0x10
     EVLIST_ACTIVE_LATER = 0x20
     EVLIST_FINALIZING = 0x40
+    EVLIST_BINDING = 0x100   # the callback's argument is a language binding's own struct
     EVLIST_INIT = 0x80       # set for a struct event, clear for a bare event_callback
 
 cdef enum:

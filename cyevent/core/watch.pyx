@@ -2,7 +2,8 @@
 
 from cpython.ref cimport PyObject
 from cyevent.core.memory cimport mm_free, mm_malloc
-from cyevent.core.reactor cimport EventBase, check_callable, py_enter, py_leave, py_loop
+from cyevent.core.arguments cimport check_callable
+from cyevent.core.reactor cimport EventBase, py_enter, py_leave, py_loop
 from cyevent.core.threads cimport EVLOCK_LOCK, EVLOCK_UNLOCK
 from cyevent.core.types cimport EVWATCH_CHECK, EVWATCH_PREPARE, evwatch_check_cb_info
 

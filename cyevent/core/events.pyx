@@ -1,0 +1,361 @@
+"""Event, Timer and Signal.
+
+Each owns one struct event, embedded in the object; the base's references keep it where it is while it is added.
+"""
+
+cimport cython
+from cpython.ref cimport PyObject
+from libc.errno cimport errno
+from libc.stdint cimport int64_t
+from cyevent.core.arguments cimport (
+    check_callable, descriptor, duration_ns, event_bits, integer, os_error,
+)
+from cyevent.core.event cimport *
+from cyevent.core.event cimport event_add_ns_
+from cyevent.core.queue cimport in_loop_thread
+from cyevent.core.reactor cimport Duration, py_enter, py_leave, py_loop
+from cyevent.core.sys cimport *
+from cyevent.core.sys cimport timeval
+from cyevent.core.types cimport *
+
+cdef extern from "Python.h":
+    object PyObject_Vectorcall(PyObject *callable, PyObject **arguments, size_t n, PyObject *names)
+
+cdef enum:
+    EV_IO = 0x86               # EV_READ | EV_WRITE | EV_CLOSED
+    PENDING = 0x2b             # EVLIST_TIMEOUT | _INSERTED | _ACTIVE | _ACTIVE_LATER
+    STACK_ARGUMENTS = 10
+
+
+# --- callbacks --------------------------------------------------------------------------------------
+
+cdef object call(PyObject *callback, tuple arguments, PyObject **leading, int nleading):
+    """callback(*leading, *arguments), without building a tuple when they are few."""
+    cdef PyObject *stack[STACK_ARGUMENTS]
+    cdef Py_ssize_t i, n = len(arguments)
+    if nleading + n > STACK_ARGUMENTS:
+        return (<object>callback)(*[<object>leading[i] for i in range(nleading)], *arguments)
+    for i in range(nleading):
+        stack[i] = leading[i]
+    for i in range(n):
+        stack[nleading + i] = <PyObject *>arguments[i]
+    return PyObject_Vectorcall(callback, stack, nleading + n, NULL)
+
+
+cdef void event_fired(evutil_socket_t fd, short what, void *arg) noexcept nogil:
+    cdef py_event *native = <py_event *>arg
+    cdef py_loop *loop = <py_loop *>native.ev.base.binding
+    cdef int token = py_enter(loop)
+    (<void (*)(PyObject *, short) noexcept nogil>run_event)(native.object, what)
+    py_leave(loop, token)
+
+
+cdef void run_event(PyObject *thing, short what) noexcept:
+    cdef Event self = <Event>thing
+    cdef PyObject *leading[2]
+    cdef object reason
+    cdef object callback = self.callback_
+    try:
+        if self.nleading == 2:
+            reason = what
+            leading[0] = <PyObject *>self.fd_number
+            leading[1] = <PyObject *>reason
+        elif self.nleading == 1:
+            leading[0] = <PyObject *>self.fd_number
+        call(<PyObject *>callback, self.arguments, leading, self.nleading)
+    except BaseException as exception:
+        self.owner.failed(exception, callback)
+    self.settle()
+
+
+cdef void finalizer_fired(event *ev, void *arg) noexcept nogil:
+    cdef py_event *native = <py_event *>arg
+    cdef py_loop *loop = <py_loop *>ev.base.binding
+    cdef int token = py_enter(loop)
+    (<void (*)(PyObject *) noexcept nogil>run_finalizer)(native.object)
+    py_leave(loop, token)
+
+
+cdef void run_finalizer(PyObject *thing) noexcept:
+    cdef Event self = <Event>thing
+    cdef object callback = self.on_finalize
+    self.closed_ = True
+    self.on_finalize = None
+    try:
+        if callback is not None:
+            callback(self)
+    except BaseException as exception:
+        self.owner.failed(exception, callback)
+    self.native.ev.evcb.flags = EVLIST_INIT | EVLIST_BINDING
+    self.owner.release(self)
+
+
+# --- the classes ------------------------------------------------------------------------------------
+
+cdef class Event:
+    """Calls callback(fd, what, *args) when `what` happens on fd.
+
+    what: READ, WRITE, CLOSED, and PERSIST to stay added after firing, ET for edge triggering.
+    fd: a descriptor or anything with fileno(), which is kept alive as long as the event; it stays the
+    caller's to close, after `delete`. -1 for an event that only times out or is activated.
+    priority: 0 is the most urgent; the middle one by default.
+
+    While it is added the base keeps it alive, so an event need not be kept in a variable.
+    """
+
+    def __cinit__(self):
+        self.closed_ = True
+
+    def __init__(self, EventBase base not None, fd, what, callback, *args, priority=None):
+        cdef int number
+        cdef short bits = event_bits(what)
+        if bits & EV_SIGNAL:
+            if bits & EV_IO:
+                raise ValueError("what must not combine SIGNAL with READ, WRITE or CLOSED")
+            number = <int>integer(fd, "signum", 1, NSIG - 1)
+        elif isinstance(fd, int) and fd == -1:
+            if bits & EV_IO:
+                raise ValueError("fd must be a valid descriptor, not -1, to wait for READ, WRITE "
+                                 "or CLOSED")
+            number = -1
+        else:
+            number = descriptor(fd, "fd")
+            if not isinstance(fd, int):
+                self.fd_object = fd
+        self.nleading = 2
+        self.prepare(base, number, bits, callback, args, priority)
+
+    cdef int prepare(self, EventBase base, int fd, short what, object callback, tuple arguments,
+                     object priority) except -1:
+        cdef event_base *native = base.checked()
+        check_callable(callback, "callback")
+        if self.owner is not None:
+            raise RuntimeError("an event's __init__() was called twice")
+        if priority is not None:
+            integer(priority, "priority", 0, native.nqueues - 1)
+        self.native.object = <PyObject *>self
+        if event_assign(&self.native.ev, native, fd, what, event_fired, &self.native) < 0:
+            raise os_error("what")
+        self.native.ev.evcb.flags |= EVLIST_BINDING
+        if priority is not None:
+            event_priority_set(&self.native.ev, priority)
+        self.owner = base
+        self.callback_ = callback
+        self.arguments = arguments
+        self.fd_number = fd
+        self.closed_ = False
+        return 0
+
+    def __dealloc__(self):
+        # Only an event of which the base holds no reference gets here, so it is not pending unless the
+        # base was never told, in a failed add().
+        if self.native.ev.base != NULL and self.native.ev.evcb.flags & PENDING:
+            event_del_noblock(&self.native.ev)
+
+    cdef EventBase live(self):
+        if self.owner is None or self.closed_:
+            raise ValueError("the event is closed")
+        self.owner.checked()
+        return self.owner
+
+    cdef void settle(self) noexcept:
+        """Lets the base drop its reference when the event is no longer pending."""
+        cdef EventBase owner = self.owner
+        if owner is not None:
+            with cython.critical_section(self):
+                if not self.native.ev.evcb.flags & PENDING:
+                    owner.release(self)
+
+    def add(self, timeout=None):
+        """Waits for the event, and at most `timeout` seconds (a number, a timedelta or a Duration) if one
+        is given. Adding what is added already only sets the timeout.
+
+        ValueError for a closed event or base and a negative timeout, OSError (errno EBADF, EPERM) for a
+        descriptor that the backend refuses.
+        """
+        self.add_timeout(timeout, "timeout")
+
+    cdef int add_timeout(self, object timeout, str name) except -1:
+        cdef EventBase owner = self.live()
+        cdef event *ev = &self.native.ev
+        cdef event_base *base = owner.base
+        cdef int64_t ns = -1
+        cdef const timeval *tv = NULL
+        cdef int result, code
+        if type(timeout) is Duration:
+            if (<Duration>timeout).owner is not owner:
+                raise ValueError(f"{name} belongs to another EventBase")
+            tv = (<Duration>timeout).tv
+        elif timeout is not None:
+            ns = duration_ns(timeout, name)
+            if ns == 0 and ev.evcb.closure == EV_CLOSURE_EVENT_PERSIST:
+                # An interval of nothing means none: the event would time out once.
+                ns = 1
+        if ev.events & EV_IO and base.ops.features & EV_FEATURE_FDS \
+                and not ev.evcb.flags & EVLIST_INSERTED and fcntl(ev.fd, F_GETFD) < 0:
+            # These backends look at a descriptor only when they wait.
+            raise os_error(f"fd {ev.fd}")
+        with cython.critical_section(self):
+            owner.keep(self)
+            if ev.events & EV_SIGNAL and base.running_loop and not in_loop_thread(base):
+                # It waits for the signal's running callback, which needs the GIL.
+                with nogil:
+                    result = event_add(ev, tv) if tv != NULL else event_add_ns_(ev, ns)
+            elif tv != NULL:
+                result = event_add(ev, tv)
+            else:
+                result = event_add_ns_(ev, ns)
+        if result < 0:
+            code = errno
+            self.settle()
+            set_errno(code)
+            raise os_error(f"signum {ev.fd}" if ev.events & EV_SIGNAL else f"fd {ev.fd}")
+        return 0
+
+    def delete(self):
+        """Stops waiting, and takes back a firing whose callback has not begun. From another thread it waits
+        for the end of a callback that runs, unless the event has FINALIZE."""
+        cdef EventBase owner = self.live()
+        owner.delete_event(&self.native.ev)
+        self.settle()
+
+    def activate(self, what, ncalls=1):
+        """Makes the callback due as if `what` had happened; ncalls: how often, for a signal."""
+        cdef EventBase owner = self.live()
+        cdef event *ev = &self.native.ev
+        cdef event_base *base = owner.base
+        cdef short bits = event_bits(what)
+        cdef short calls = <short>integer(ncalls, "ncalls", 1, 0x7fff)
+        owner.keep(self)
+        if ev.events & EV_SIGNAL and base.running_loop and not in_loop_thread(base):
+            with nogil:
+                event_active(ev, bits, calls)
+        else:
+            event_active(ev, bits, calls)
+
+    def pending(self, what=EV_TIMEOUT | EV_IO | EV_SIGNAL):
+        """Which of `what` the event waits for or is active for; 0 if none."""
+        self.live()
+        return event_pending(&self.native.ev, event_bits(what), NULL)
+
+    def remove_timer(self):
+        """Takes the timeout away and goes on waiting for the rest."""
+        self.live()
+        event_remove_timer(&self.native.ev)
+        self.settle()
+
+    def finalize(self, callback=None):
+        """Deletes the event and calls callback(event) from the loop, when nothing can be running it any
+        more, even in another thread. The event is closed then."""
+        cdef EventBase owner = self.live()
+        if callback is not None:
+            check_callable(callback, "callback")
+        if self.native.ev.evcb.flags & EVLIST_FINALIZING:
+            raise ValueError("the event is being finalized already")
+        self.on_finalize = callback
+        owner.keep(self)
+        event_finalize(0, &self.native.ev, finalizer_fired)
+
+    def close(self):
+        """Deletes the event for good, and lets go of the callback and its arguments."""
+        if self.closed_ or self.owner is None:
+            return
+        self.closed_ = True
+        if not self.owner.closed_:
+            self.owner.delete_event(&self.native.ev)
+        self.settle()
+        self.callback_ = None
+        self.arguments = ()
+        self.fd_object = None
+
+    @property
+    def closed(self):
+        """True after `close`, and when a finalizer has run."""
+        return self.closed_
+
+    @property
+    def expires(self):
+        """When the timeout is over, in seconds of the monotonic clock; None without one."""
+        self.live()
+        if not self.native.ev.evcb.flags & EVLIST_TIMEOUT:
+            return None
+        return self.native.ev.deadline * 1e-9
+
+    @property
+    def fd(self):
+        """The descriptor; -1 for none. For a Signal, its number."""
+        return self.native.ev.fd
+
+    @property
+    def events(self):
+        """What the event waits for."""
+        return self.native.ev.events
+
+    @property
+    def base(self):
+        """The EventBase."""
+        return self.owner
+
+    @property
+    def callback(self):
+        """The callback."""
+        return self.callback_
+
+    @property
+    def args(self):
+        """The callback's further arguments."""
+        return self.arguments
+
+    @property
+    def initialized(self):
+        """True for an event that can be added."""
+        return not self.closed_
+
+    @property
+    def priority(self):
+        """0 is the most urgent. It cannot change while the event is active."""
+        return self.native.ev.evcb.priority
+
+    @priority.setter
+    def priority(self, priority):
+        cdef EventBase owner = self.live()
+        cdef int level = <int>integer(priority, "priority", 0, owner.base.nqueues - 1)
+        if event_priority_set(&self.native.ev, level) < 0:
+            raise RuntimeError("priority cannot change while the event is active")
+
+    def __repr__(self):
+        cdef str name = type(self).__name__
+        if self.closed_:
+            return f"<cyevent.{name} closed>"
+        return f"<cyevent.{name} fd={self.fd} events={self.events:#x} of {self.callback_!r}>"
+
+
+cdef class Timer(Event):
+    """Calls callback(*args) when the time given to `add` is over; with persist, each time it is over."""
+
+    def __init__(self, EventBase base not None, callback, *args, bint persist=False,
+                 priority=None):
+        self.nleading = 0
+        self.prepare(base, -1, EV_PERSIST if persist else 0, callback, args, priority)
+
+    def add(self, seconds):
+        """Calls back in so many seconds (a number, a timedelta or a Duration); a persistent timer of 0
+        seconds calls back in every turn of the loop."""
+        if seconds is None:
+            raise TypeError("seconds must be a number, a timedelta or a Duration, not None")
+        self.add_timeout(seconds, "seconds")
+
+
+cdef class Signal(Event):
+    """Calls callback(signum, *args) in the loop when the signal arrives.
+
+    The process-wide handler is replaced while at least one event is added and then put back, so that of
+    SIGINT ends with Ctrl-C raising KeyboardInterrupt again. A burst of one signal may be told once.
+    """
+
+    def __init__(self, EventBase base not None, signum, callback, *args, bint persist=True,
+                 priority=None):
+        cdef int number = <int>integer(signum, "signum", 1, NSIG - 1)
+        self.nleading = 1
+        self.prepare(base, number, EV_SIGNAL | (EV_PERSIST if persist else 0), callback, args,
+                     priority)
