@@ -45,13 +45,11 @@ from cyevent.core.loop cimport (
     event_base_get_running_event,
 )
 from cyevent.core.base cimport (
-    event_config_new, event_config_free, event_config_avoid_method, event_config_require_features,
-    event_config_set_flag, event_config_set_num_cpus_hint, event_config_set_max_dispatch_interval,
     event_base_new, event_base_new_with_config, event_base_free, event_base_free_nofinalize,
     event_reinit, event_base_priority_init, event_base_get_npriorities, event_base_get_method,
     event_base_get_signal_method, event_base_get_features, event_get_supported_methods,
-    event_base_get_num_events, event_base_get_max_events, event_base_foreach_event,
-    event_base_dump_events, event_base_gettimeofday_cached, event_base_update_cache_time,
+    event_base_get_num_events, event_base_get_max_events, 
+    event_base_gettimeofday_cached, event_base_update_cache_time,
     event_gettime_monotonic, evthread_make_base_notifiable, event_get_version,
     event_get_version_number,
 )
@@ -59,3 +57,9 @@ from cyevent.core.watch cimport (
     evwatch_base, evwatch_check_new, evwatch_free, evwatch_prepare_get_timeout,
     evwatch_prepare_new,
 )
+from cyevent.core.config cimport (
+    event_config_avoid_method, event_config_free, event_config_new, event_config_require_features,
+    event_config_set_flag, event_config_set_max_dispatch_interval, event_config_set_num_cpus_hint,
+)
+from cyevent.core.inspect cimport event_base_dump_events, event_base_foreach_event
+from cyevent.core.once cimport event_base_once

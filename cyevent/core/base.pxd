@@ -1,19 +1,7 @@
-# Bases: configuring, making, freeing, asking.
+# Bases: making, freeing, asking.
 
-from libc.stdio cimport FILE
 from cyevent.core.sys cimport timeval
-from cyevent.core.types cimport event_base, event_config, event_base_foreach_event_cb
-
-cdef event_config *event_config_new() noexcept nogil
-cdef void event_config_free(event_config *config) noexcept nogil
-cdef int event_config_avoid_method(event_config *config, const char *method) noexcept nogil
-cdef int event_config_require_features(event_config *config, int features) noexcept nogil
-cdef int event_config_set_flag(event_config *config, int flag) noexcept nogil
-cdef int event_config_set_num_cpus_hint(event_config *config, int cpus) noexcept nogil
-# Callbacks of priority min_priority and below stop for new events after this time (NULL: never) or this
-# many callbacks (negative: never).
-cdef int event_config_set_max_dispatch_interval(event_config *config, const timeval *interval,
-                                                int max_callbacks, int min_priority) noexcept nogil
+from cyevent.core.types cimport event_base, event_config
 
 cdef event_base *event_base_new() noexcept nogil
 # config may be NULL. NULL when no method fits it (errno EINVAL), or without memory or descriptors.
@@ -35,11 +23,6 @@ cdef int event_base_get_features(const event_base *base) noexcept nogil
 cdef const char **event_get_supported_methods() noexcept nogil
 cdef int event_base_get_num_events(event_base *base, unsigned flags) noexcept nogil
 cdef int event_base_get_max_events(event_base *base, unsigned flags, int clear) noexcept nogil
-# Stops at the first callback that does not return 0, and returns what it returned. The callback must
-# neither add nor delete.
-cdef int event_base_foreach_event(event_base *base, event_base_foreach_event_cb callback,
-                                  void *arg) noexcept nogil
-cdef void event_base_dump_events(event_base *base, FILE *output) noexcept nogil
 cdef int event_base_gettimeofday_cached(event_base *base, timeval *tv) noexcept nogil
 cdef int event_base_update_cache_time(event_base *base) noexcept nogil
 cdef int event_gettime_monotonic(event_base *base, timeval *tv) noexcept nogil

@@ -1,9 +1,9 @@
-"""Bases: configuration, construction, destruction, questions."""
+"""Bases: construction, destruction, questions."""
 
 from libc.errno cimport errno
 from libc.limits cimport INT_MAX
 from libc.stdint cimport uint8_t, uint64_t
-from libc.stdio cimport FILE, fprintf, fputs, snprintf
+from libc.stdio cimport snprintf
 from libc.stdlib cimport getenv
 from libc.string cimport memset, strcmp, strlen
 from cyevent.backends.registry cimport backend_count, backend_at
@@ -27,7 +27,7 @@ from cyevent.core.threads cimport (
     EVLOCK_LOCK, EVLOCK_UNLOCK, evthread_cond_alloc_, evthread_cond_free_, evthread_lock_alloc_,
     evthread_lock_free_,
 )
-from cyevent.core.timers cimport HEAP_ROOT, timer_heap_free, timer_heap_top
+from cyevent.core.timers cimport timer_heap_free, timer_heap_top
 from cyevent.core.types cimport *
 from cyevent.core.types cimport (
     common_timeout, event, event_callback, event_config_entry, event_once, event_queue, evwatch,
@@ -59,70 +59,7 @@ cdef enum:
 cdef const char *method_names[MAX_METHODS + 1]
 
 
-# --- configuration ----------------------------------------------------------------------------------
-
-cdef event_config *event_config_new() noexcept nogil:
-    cdef event_config *config = <event_config *>mm_calloc(1, sizeof(event_config))
-    if config == NULL:
-        return NULL
-    config.max_dispatch_interval = -1
-    config.max_dispatch_callbacks = INT_MAX
-    config.limit_callbacks_after_prio = 1
-    return config
-
-
-cdef void event_config_free(event_config *config) noexcept nogil:
-    cdef event_config_entry *entry
-    while config.avoided != NULL:
-        entry = config.avoided
-        config.avoided = entry.next
-        mm_free(entry.avoid_method)
-        mm_free(entry)
-    mm_free(config)
-
-
-cdef int event_config_avoid_method(event_config *config, const char *method) noexcept nogil:
-    cdef event_config_entry *entry = <event_config_entry *>mm_malloc(sizeof(event_config_entry))
-    if entry == NULL:
-        return -1
-    entry.avoid_method = mm_strdup(method)
-    if entry.avoid_method == NULL:
-        mm_free(entry)
-        return -1
-    entry.next = config.avoided
-    config.avoided = entry
-    return 0
-
-
-cdef int event_config_require_features(event_config *config, int features) noexcept nogil:
-    if config == NULL:
-        return -1
-    config.require_features = features
-    return 0
-
-
-cdef int event_config_set_flag(event_config *config, int flag) noexcept nogil:
-    if config == NULL:
-        return -1
-    config.flags |= flag
-    return 0
-
-
-cdef int event_config_set_num_cpus_hint(event_config *config, int cpus) noexcept nogil:
-    if config == NULL:
-        return -1
-    config.n_cpus_hint = cpus
-    return 0
-
-
-cdef int event_config_set_max_dispatch_interval(event_config *config, const timeval *interval,
-                                                int max_callbacks,
-                                                int min_priority) noexcept nogil:
-    config.max_dispatch_interval = timeval_to_ns(interval) if interval != NULL else -1
-    config.max_dispatch_callbacks = max_callbacks if max_callbacks >= 0 else INT_MAX
-    config.limit_callbacks_after_prio = min_priority if min_priority >= 0 else 0
-    return 0
-
+# --- choosing a backend -----------------------------------------------------------------------------
 
 cdef bint avoided(const event_config *config, const char *method) noexcept nogil:
     cdef event_config_entry *entry
@@ -522,142 +459,6 @@ cdef int event_base_get_max_events(event_base *base, unsigned flags, int clear) 
             base.event_count_max = 0
     EVLOCK_UNLOCK(base.lock)
     return n
-
-
-cdef int visit_callback(event_base *base, event_callback *cb, event_base_foreach_event_cb callback,
-                        void *arg) noexcept nogil:
-    cdef event *ev = callback_to_event(cb)
-    if not (cb.flags & EVLIST_INIT) or cb.flags & EVLIST_INTERNAL:
-        return 0
-    # Those with a descriptor, a signal or a timeout were seen already.
-    if cb.flags & (EVLIST_INSERTED | EVLIST_TIMEOUT):
-        return 0
-    return callback(base, ev, arg)
-
-
-cdef int foreach(event_base *base, event_base_foreach_event_cb callback, void *arg) noexcept nogil:
-    """Each event once: by descriptor, by signal, then timers without either, then the merely active."""
-    cdef int i, result
-    cdef event *ev
-    cdef event_callback *cb
-    for i in range(base.nio):
-        ev = base.io[i].first
-        while ev != NULL:
-            if not (ev.evcb.flags & EVLIST_INTERNAL):
-                result = callback(base, ev, arg)
-                if result:
-                    return result
-            ev = ev.next
-    for i in range(base.nsignals):
-        ev = base.signals[i].first
-        while ev != NULL:
-            result = callback(base, ev, arg)
-            if result:
-                return result
-            ev = ev.next
-    for i in range(<int>base.heap.count):
-        ev = base.heap.slots[HEAP_ROOT + i].ev
-        if not (ev.evcb.flags & (EVLIST_INSERTED | EVLIST_INTERNAL)):
-            result = callback(base, ev, arg)
-            if result:
-                return result
-    for i in range(base.ncommon):
-        ev = base.common[i].first
-        while ev != NULL:
-            if not (ev.evcb.flags & EVLIST_INSERTED):
-                result = callback(base, ev, arg)
-                if result:
-                    return result
-            ev = ev.timer.common.next
-    for i in range(base.nqueues):
-        cb = base.queues[i].first
-        while cb != NULL:
-            result = visit_callback(base, cb, callback, arg)
-            if result:
-                return result
-            cb = cb.next
-    cb = base.later.first
-    while cb != NULL:
-        result = visit_callback(base, cb, callback, arg)
-        if result:
-            return result
-        cb = cb.next
-    return 0
-
-
-cdef int event_base_foreach_event(event_base *base, event_base_foreach_event_cb callback,
-                                  void *arg) noexcept nogil:
-    cdef int result
-    if base == NULL or callback == NULL:
-        set_errno(EINVAL)
-        return -1
-    EVLOCK_LOCK(base.lock)
-    result = foreach(base, callback, arg)
-    EVLOCK_UNLOCK(base.lock)
-    return result
-
-
-cdef void dump_flags(FILE *output, short what) noexcept nogil:
-    if what & EV_READ:
-        fputs(b" Read", output)
-    if what & EV_WRITE:
-        fputs(b" Write", output)
-    if what & EV_CLOSED:
-        fputs(b" EOF", output)
-    if what & EV_SIGNAL:
-        fputs(b" Signal", output)
-    if what & EV_PERSIST:
-        fputs(b" Persist", output)
-    if what & EV_ET:
-        fputs(b" ET", output)
-    if what & EV_TIMEOUT:
-        fputs(b" Timeout", output)
-
-
-cdef int dump_inserted(const event_base *base, const event *ev, void *arg) noexcept nogil:
-    cdef FILE *output = <FILE *>arg
-    cdef timeval tv
-    if not (ev.evcb.flags & (EVLIST_INSERTED | EVLIST_TIMEOUT)):
-        return 0
-    fprintf(output, b"  %p [%s %ld]", <void *>ev,
-            <const char *>(b"sig" if ev.events & EV_SIGNAL else b"fd "), <long>ev.fd)
-    dump_flags(output, ev.events & ~EV_TIMEOUT)
-    if ev.evcb.flags & EVLIST_INTERNAL:
-        fputs(b" Internal", output)
-    if ev.evcb.flags & EVLIST_TIMEOUT:
-        ns_to_timeval(ev.deadline + base.wall_offset, &tv)
-        fprintf(output, b" Timeout=%ld.%06d", <long>tv.tv_sec, <int>tv.tv_usec)
-    fputs(b"\n", output)
-    return 0
-
-
-cdef void dump_active(FILE *output, event_callback *cb) noexcept nogil:
-    cdef event *ev
-    while cb != NULL:
-        ev = callback_to_event(cb)
-        if cb.flags & EVLIST_INIT:
-            fprintf(output, b"  %p [%s %ld, priority=%d]", <void *>ev,
-                    <const char *>(b"sig" if ev.events & EV_SIGNAL else b"fd "), <long>ev.fd,
-                    <int>cb.priority)
-            dump_flags(output, ev.res)
-            fputs(b" active", output)
-            if cb.flags & EVLIST_INTERNAL:
-                fputs(b" Internal", output)
-            fputs(b"\n", output)
-        cb = cb.next
-
-
-cdef void event_base_dump_events(event_base *base, FILE *output) noexcept nogil:
-    cdef int i
-    EVLOCK_LOCK(base.lock)
-    base_wall_offset_(base)
-    fputs(b"Inserted events:\n", output)
-    foreach(base, dump_inserted, output)
-    fputs(b"Active events:\n", output)
-    for i in range(base.nqueues):
-        dump_active(output, base.queues[i].first)
-    dump_active(output, base.later.first)
-    EVLOCK_UNLOCK(base.lock)
 
 
 cdef int event_base_gettimeofday_cached(event_base *base, timeval *tv) noexcept nogil:

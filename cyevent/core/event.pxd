@@ -20,12 +20,6 @@ cdef void event_free(event *ev) noexcept nogil
 # Pass its value as `arg` to have the callback receive the event itself.
 cdef void *event_self_cbarg() noexcept nogil
 cdef int event_base_set(event_base *base, event *ev) noexcept nogil
-cdef int event_base_once(event_base *base, evutil_socket_t fd, short events,
-                         event_callback_fn callback, void *arg, const timeval *tv) noexcept nogil
-# As event_base_once; `release` is called on an argument whose callback never came.
-cdef int event_base_once_release_(event_base *base, evutil_socket_t fd, short events,
-                                  event_callback_fn callback, void *arg, int64_t ns,
-                                  void (*release)(void *) noexcept nogil) noexcept nogil
 cdef int event_add(event *ev, const timeval *timeout) noexcept nogil
 cdef int event_remove_timer(event *ev) noexcept nogil
 # From another thread these wait for a running callback to end: event_del() unless the event has

@@ -10,12 +10,13 @@ from libc.limits cimport INT_MAX
 from libc.stdint cimport uint8_t, uint16_t
 from cyevent.core.clock cimport monotonic_ns, ns_to_timeval
 from cyevent.core.event cimport (
-    base_now, callback_to_event, event_add_nolock_, event_base_once_release_, event_del_nolock_,
+    base_now, callback_to_event, event_add_nolock_, event_del_nolock_,
     timeout_process_,
 )
 from cyevent.core.clock cimport timeval_to_ns
 from cyevent.core.log cimport event_warnx_
 from cyevent.core.memory cimport mm_free
+from cyevent.core.once cimport event_base_once_release_
 from cyevent.core.queue cimport (
     evthread_notify_base_, has_events, insert_active, needs_notify, queue_unlink, remove_active,
 )

@@ -12,6 +12,8 @@ from libc.stdio cimport FILE, fclose
 from libc.stdlib cimport free
 from cyevent.core.arguments cimport event_bits, integer, os_error
 from cyevent.core.base cimport *
+from cyevent.core.config cimport *
+from cyevent.core.inspect cimport event_base_dump_events, event_base_foreach_event
 from cyevent.core.base cimport event_base_shut_
 from cyevent.core.clock cimport NS_PER_S, ns_to_timeval
 from cyevent.core.event cimport *
