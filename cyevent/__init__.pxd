@@ -27,6 +27,8 @@ from cyevent.core.threads cimport (
     EVTHREAD_PTHREAD_PRIO_INHERIT, evthread_lock_callbacks, evthread_condition_callbacks,
     evthread_set_lock_callbacks, evthread_set_condition_callbacks, evthread_set_id_callback,
     evthread_use_pthreads,
+    EVTHREAD_USE_PTHREADS_IMPLEMENTED, evthread_enable_lock_debugging,
+    evthread_enable_lock_debuging, evthread_use_pthreads_with_flags,
 )
 from cyevent.core.event cimport (
     event_new, event_assign, event_free, event_self_cbarg, event_base_set, event_base_once,

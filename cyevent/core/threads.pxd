@@ -12,6 +12,7 @@ cdef enum:
     EVTHREAD_READ = 0x08
     EVTHREAD_TRY = 0x10
     EVTHREAD_PTHREAD_PRIO_INHERIT = 0x01
+    EVTHREAD_USE_PTHREADS_IMPLEMENTED = 1
 
 cdef struct evthread_lock_callbacks:
     int lock_api_version
@@ -33,7 +34,15 @@ cdef struct evthread_condition_callbacks:
 cdef int evthread_set_lock_callbacks(const evthread_lock_callbacks *callbacks) noexcept nogil
 cdef int evthread_set_condition_callbacks(const evthread_condition_callbacks *callbacks) noexcept nogil
 cdef void evthread_set_id_callback(unsigned long (*id_fn)() noexcept nogil) noexcept nogil
+# POSIX threads; EVTHREAD_PTHREAD_PRIO_INHERIT makes locks lend their holder the priority of who waits, -1 where
+# the system has no such thing.
 cdef int evthread_use_pthreads() noexcept nogil
+cdef int evthread_use_pthreads_with_flags(int flags) noexcept nogil
+# From now on locks check their use: unlocking what is not held, freeing what is, waiting without holding, all
+# end in a fatal error. Call it before any lock is made.
+cdef void evthread_enable_lock_debugging() noexcept nogil
+# libevent's first spelling of it.
+cdef void evthread_enable_lock_debuging() noexcept nogil
 
 cdef void *evthread_lock_alloc_() noexcept nogil
 cdef void evthread_lock_free_(void *lock) noexcept nogil
@@ -44,6 +53,8 @@ cdef void evthread_cond_free_(void *cond) noexcept nogil
 cdef void evthread_cond_broadcast_(void *cond) noexcept nogil
 cdef int evthread_cond_wait_(void *cond, void *lock) noexcept nogil
 cdef unsigned long evthread_id_() noexcept nogil
+# True unless lock debugging knows that this thread does not hold the lock.
+cdef bint evthread_is_held_(void *lock) noexcept nogil
 
 
 cdef inline void EVLOCK_LOCK(void *lock) noexcept nogil:
