@@ -65,3 +65,74 @@ from cyevent.core.config cimport (
 )
 from cyevent.core.inspect cimport event_base_dump_events, event_base_foreach_event
 from cyevent.core.once cimport event_base_once
+from cyevent.core.sys cimport iovec, sockaddr
+from cyevent.buffer.types cimport (
+    evbuffer, evbuffer_chain, evbuffer_iovec, evbuffer_ptr, evbuffer_cb_info, evbuffer_cb_entry,
+    evbuffer_cb_func, evbuffer_ref_cleanup_cb, evbuffer_eol_style, evbuffer_ptr_how, ev_ssize_t,
+    ev_off_t, EVBUFFER_EOL_ANY, EVBUFFER_EOL_CRLF, EVBUFFER_EOL_CRLF_STRICT, EVBUFFER_EOL_LF,
+    EVBUFFER_EOL_NUL, EVBUFFER_PTR_SET, EVBUFFER_PTR_ADD, EVBUFFER_FLAG_DRAINS_TO_FD,
+    EVBUFFER_CB_ENABLED, EVBUFFER_CB_NODEFER,
+)
+from cyevent.buffer.evbuffer cimport (
+    evbuffer_new, evbuffer_free, evbuffer_enable_locking, evbuffer_lock, evbuffer_unlock,
+    evbuffer_set_flags, evbuffer_clear_flags, evbuffer_set_max_read, evbuffer_get_max_read,
+    evbuffer_get_length, evbuffer_get_contiguous_space, evbuffer_freeze, evbuffer_unfreeze,
+    evbuffer_add, evbuffer_add_iovec, evbuffer_add_reference, evbuffer_add_reference_with_offset,
+    evbuffer_prepend, evbuffer_drain, evbuffer_remove, evbuffer_copyout, evbuffer_copyout_from,
+)
+from cyevent.buffer.callbacks cimport (
+    evbuffer_add_cb, evbuffer_remove_cb_entry, evbuffer_remove_cb, evbuffer_cb_set_flags,
+    evbuffer_cb_clear_flags, evbuffer_defer_callbacks,
+)
+from cyevent.buffer.reserve cimport (
+    evbuffer_expand, evbuffer_reserve_space, evbuffer_commit_space, evbuffer_peek, evbuffer_pullup,
+)
+from cyevent.buffer.transfer cimport (
+    evbuffer_add_buffer, evbuffer_prepend_buffer, evbuffer_remove_buffer,
+    evbuffer_add_buffer_reference,
+)
+from cyevent.buffer.search cimport (
+    evbuffer_search, evbuffer_search_range, evbuffer_search_eol, evbuffer_ptr_set, evbuffer_readln,
+)
+from cyevent.buffer.io cimport evbuffer_read, evbuffer_write, evbuffer_write_atmost
+from cyevent.net.util cimport (
+    evutil_make_socket_nonblocking, evutil_make_socket_closeonexec,
+    evutil_make_listen_socket_reuseable, evutil_make_listen_socket_reuseable_port,
+    evutil_make_listen_socket_ipv6only, evutil_make_listen_socket_not_ipv6only,
+    evutil_make_tcp_listen_socket_deferred, evutil_set_tcp_keepalive, evutil_closesocket,
+    evutil_socketpair, evutil_socket_geterror, evutil_socket_error_to_string,
+    evutil_parse_sockaddr_port, evutil_sockaddr_cmp,
+)
+from cyevent.net.listener cimport (
+    evconnlistener, evconnlistener_cb, evconnlistener_errorcb, evconnlistener_new,
+    evconnlistener_new_bind, evconnlistener_free, evconnlistener_enable, evconnlistener_disable,
+    evconnlistener_get_base, evconnlistener_get_fd, evconnlistener_set_cb,
+    evconnlistener_set_error_cb, LEV_OPT_LEAVE_SOCKETS_BLOCKING, LEV_OPT_CLOSE_ON_FREE,
+    LEV_OPT_CLOSE_ON_EXEC, LEV_OPT_REUSEABLE, LEV_OPT_THREADSAFE, LEV_OPT_DISABLED,
+    LEV_OPT_DEFERRED_ACCEPT, LEV_OPT_REUSEABLE_PORT, LEV_OPT_BIND_IPV6ONLY,
+    LEV_OPT_BIND_IPV4_AND_IPV6,
+)
+from cyevent.bufferevent.types cimport (
+    bufferevent, bufferevent_data_cb, bufferevent_event_cb, bufferevent_options,
+    bufferevent_flush_mode, bufferevent_filter_result, BEV_EVENT_READING, BEV_EVENT_WRITING,
+    BEV_EVENT_EOF, BEV_EVENT_ERROR, BEV_EVENT_TIMEOUT, BEV_EVENT_CONNECTED, BEV_OPT_CLOSE_ON_FREE,
+    BEV_OPT_THREADSAFE, BEV_OPT_DEFER_CALLBACKS, BEV_OPT_UNLOCK_CALLBACKS, BEV_NORMAL, BEV_FLUSH,
+    BEV_FINISHED, BEV_TRIG_IGNORE_WATERMARKS, BEV_TRIG_DEFER_CALLBACKS, BEV_OK, BEV_NEED_MORE,
+    BEV_ERROR,
+)
+from cyevent.bufferevent.bufferevent cimport (
+    bufferevent_free, bufferevent_incref, bufferevent_decref, bufferevent_lock, bufferevent_unlock,
+    bufferevent_setcb, bufferevent_getcb, bufferevent_get_base, bufferevent_get_underlying,
+    bufferevent_setfd, bufferevent_replacefd, bufferevent_getfd, bufferevent_get_priority,
+    bufferevent_write, bufferevent_write_buffer, bufferevent_read, bufferevent_read_buffer,
+    bufferevent_get_input, bufferevent_get_output, bufferevent_flush, bufferevent_enable,
+    bufferevent_disable, bufferevent_get_enabled, bufferevent_set_timeouts,
+    bufferevent_setwatermark, bufferevent_getwatermark, bufferevent_trigger,
+    bufferevent_trigger_event, bufferevent_set_max_single_read, bufferevent_set_max_single_write,
+    bufferevent_get_max_single_read, bufferevent_get_max_single_write, bufferevent_get_max_to_read,
+    bufferevent_get_max_to_write,
+)
+from cyevent.bufferevent.socket cimport (
+    bufferevent_socket_new, bufferevent_socket_connect, bufferevent_priority_set,
+    bufferevent_base_set,
+)

@@ -2,11 +2,46 @@
 
 import os as _os
 
-from cyevent._version import __version__
+from cyevent._version import __version__ as __version__
+from cyevent.buffer.pyevbuffer import (
+    EOL_ANY,
+    EOL_CRLF,
+    EOL_CRLF_STRICT,
+    EOL_LF,
+    EOL_NUL,
+    BufferCallback,
+    EvBuffer,
+    Reservation,
+)
+from cyevent.bufferevent.constants import *  # noqa: F403
+from cyevent.bufferevent.pybufferevent import SocketBufferEvent
 from cyevent.core.constants import *  # noqa: F403
 from cyevent.core.events import Event, Signal, Timer
 from cyevent.core.reactor import Duration, EventBase
 from cyevent.core.watch import CheckWatcher, PrepareWatcher
+from cyevent.net.listener import Listener
+
+__all__ = [
+    "EOL_ANY",
+    "EOL_CRLF",
+    "EOL_CRLF_STRICT",
+    "EOL_LF",
+    "EOL_NUL",
+    "BufferCallback",
+    "CheckWatcher",
+    "Duration",
+    "EvBuffer",
+    "Event",
+    "EventBase",
+    "Listener",
+    "PrepareWatcher",
+    "Reservation",
+    "Signal",
+    "SocketBufferEvent",
+    "Timer",
+    "get_include",
+]
+__all__ += [_name for _name in dir() if _name.isupper() and _name not in __all__]
 
 
 def get_include() -> str:

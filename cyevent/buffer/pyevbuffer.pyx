@@ -27,11 +27,12 @@ from cyevent.buffer.search cimport *
 from cyevent.buffer.transfer cimport *
 from cyevent.buffer.types cimport *
 from cyevent.buffer.types cimport evbuffer_cb_info
-from cyevent.core.reactor cimport descriptor
+from cyevent.core.arguments cimport check_callable, descriptor, integer, os_error
 from cyevent.core.sys cimport EAGAIN, ENOMEM, set_errno
 from cyevent.core.threads cimport EVLOCK_LOCK, EVLOCK_UNLOCK
 
 cdef extern from "Python.h":
+    Py_ssize_t PY_SSIZE_T_MAX
     int PyGILState_Ensure() noexcept nogil
     void PyGILState_Release(int state) noexcept nogil
     int Py_IsInitialized() noexcept nogil
@@ -136,10 +137,13 @@ cdef bytes take_bytes(evbuffer *buf, Py_ssize_t n):
     return result
 
 
-cdef Py_ssize_t size_argument(Py_ssize_t n, str name) except -2:
-    if n < -1:
-        raise ValueError(f"{name} must be -1 (all) or not negative, but is {n}")
-    return n
+cdef Py_ssize_t size_argument(object n, str name) except -2:
+    """A number of bytes, -1 for all."""
+    return <Py_ssize_t>integer(n, name, -1, PY_SSIZE_T_MAX)
+
+
+cdef Py_ssize_t count_argument(object n, str name) except -2:
+    return <Py_ssize_t>integer(n, name, 0, PY_SSIZE_T_MAX)
 
 
 # --- views ------------------------------------------------------------------------------------------
@@ -363,15 +367,17 @@ cdef class EvBuffer:
         finally:
             EVLOCK_UNLOCK(buf.lock)
 
-    def add_reference(self, data, Py_ssize_t offset=0, Py_ssize_t length=-1):
+    def add_reference(self, data, offset=0, length=-1):
         """Puts a bytes-like object's bytes, or a part of them, at the end without copying.
 
         The object is held, and its bytes must not change, until the last of them has left every buffer that
         they were moved or referred to.
         """
+        cdef Py_ssize_t begin = count_argument(offset, "offset")
+        cdef Py_ssize_t n = size_argument(length, "length")
         cdef evbuffer *buf = self.enter()
         try:
-            add_object_reference(buf, data, offset, length)
+            add_object_reference(buf, data, begin, n)
         finally:
             EVLOCK_UNLOCK(buf.lock)
 
@@ -431,7 +437,7 @@ cdef class EvBuffer:
             raise ValueError("other must not hold referenced bytes of a buffer or be this buffer")
         return 0
 
-    def reserve(self, Py_ssize_t n, int pieces=1):
+    def reserve(self, n, pieces=1):
         """Offers space for at least n bytes at the end, in up to `pieces` (1 or 2) writable memoryviews.
 
         For a with-statement: `with buf.reserve(100) as views: ...; buf.commit(n)`. Nothing is added without
@@ -440,17 +446,15 @@ cdef class EvBuffer:
         cdef evbuffer *buf
         cdef Reservation space
         cdef evbuffer_chain *chain
+        cdef Py_ssize_t count = count_argument(n, "n")
+        cdef int most = <int>integer(pieces, "pieces", 1, 2)
         cdef int i
-        if n < 0:
-            raise ValueError(f"n must not be negative, but is {n}")
-        if not 1 <= pieces <= 2:
-            raise ValueError(f"pieces must be 1 or 2, not {pieces}")
         buf = self.enter()
         try:
             space = Reservation.__new__(Reservation)
             space.buffer_ = self
             space.views = []
-            space.nvec = evbuffer_reserve_space(buf, n, space.vec, pieces)
+            space.nvec = evbuffer_reserve_space(buf, count, space.vec, most)
             if space.nvec < 0:
                 failed(buf, False)
             chain = buf.last_with_datap[0]
@@ -464,19 +468,17 @@ cdef class EvBuffer:
         finally:
             EVLOCK_UNLOCK(buf.lock)
 
-    def commit(self, Py_ssize_t n):
+    def commit(self, n):
         """Adds the first n bytes of the reserved space. RuntimeError when the buffer changed since
         `reserve`."""
+        cdef Py_ssize_t left = count_argument(n, "n")
         cdef evbuffer *buf = self.enter()
         cdef Reservation space = self.reserved
         cdef evbuffer_iovec vec[2]
-        cdef Py_ssize_t left = n
         cdef int i
         try:
             if space is None:
                 raise RuntimeError("no space is reserved")
-            if n < 0:
-                raise ValueError(f"n must not be negative, but is {n}")
             for i in range(space.nvec):
                 vec[i] = space.vec[i]
                 if <Py_ssize_t>vec[i].iov_len > left:
@@ -493,27 +495,23 @@ cdef class EvBuffer:
         self.reserved = None
         space.end()
 
-    def expand(self, Py_ssize_t n):
+    def expand(self, n):
         """Makes room, so that adding n bytes will not allocate."""
-        cdef evbuffer *buf
-        cdef int result
-        if n < 0:
-            raise ValueError(f"n must not be negative, but is {n}")
-        buf = self.enter()
-        result = evbuffer_expand(buf, n)
+        cdef Py_ssize_t count = count_argument(n, "n")
+        cdef evbuffer *buf = self.enter()
+        cdef int result = evbuffer_expand(buf, count)
         EVLOCK_UNLOCK(buf.lock)
         if result < 0:
             raise MemoryError()
 
     # Out.
 
-    def remove(self, Py_ssize_t n=-1):
+    def remove(self, n=-1):
         """Removes and returns the first n bytes, or as many as there are."""
-        cdef evbuffer *buf
-        size_argument(n, "n")
-        buf = self.enter()
+        cdef Py_ssize_t count = size_argument(n, "n")
+        cdef evbuffer *buf = self.enter()
         try:
-            return take_bytes(buf, n)
+            return take_bytes(buf, count)
         finally:
             EVLOCK_UNLOCK(buf.lock)
 
@@ -535,44 +533,42 @@ cdef class EvBuffer:
         finally:
             EVLOCK_UNLOCK(buf.lock)
 
-    def copyout(self, Py_ssize_t n=-1, Py_ssize_t offset=0):
+    def copyout(self, n=-1, offset=0):
         """Returns n bytes from `offset` on, or as many as there are, and leaves them in the buffer."""
-        cdef evbuffer *buf
+        cdef Py_ssize_t count = size_argument(n, "n")
+        cdef evbuffer *buf = self.enter()
         cdef evbuffer_ptr pos
         cdef bytes result
-        size_argument(n, "n")
-        buf = self.enter()
         try:
             if buf.freeze_start:
                 failed(buf, True)
             self.position(buf, offset, "offset", &pos)
-            if n < 0 or <size_t>n > buf.total_len - offset:
-                n = <Py_ssize_t>buf.total_len - offset
-            result = PyBytes_FromStringAndSize(NULL, n)
-            evbuffer_copyout_from(buf, &pos, PyBytes_AS_STRING(result), n)
+            if count < 0 or <size_t>count > buf.total_len - pos.pos:
+                count = <Py_ssize_t>buf.total_len - pos.pos
+            result = PyBytes_FromStringAndSize(NULL, count)
+            evbuffer_copyout_from(buf, &pos, PyBytes_AS_STRING(result), count)
             return result
         finally:
             EVLOCK_UNLOCK(buf.lock)
 
-    def drain(self, Py_ssize_t n=-1):
+    def drain(self, n=-1):
         """Throws the first n bytes away, or as many as there are."""
-        cdef evbuffer *buf
-        size_argument(n, "n")
-        buf = self.enter()
+        cdef Py_ssize_t count = size_argument(n, "n")
+        cdef evbuffer *buf = self.enter()
         try:
-            if evbuffer_drain(buf, <size_t>n if n >= 0 else buf.total_len) < 0:
+            if evbuffer_drain(buf, <size_t>count if count >= 0 else buf.total_len) < 0:
                 failed(buf, True)
         finally:
             EVLOCK_UNLOCK(buf.lock)
 
-    def move_to(self, EvBuffer other not None, Py_ssize_t n=-1):
+    def move_to(self, EvBuffer other not None, n=-1):
         """Moves the first n bytes, or as many as there are, to the end of `other`. Returns how many; whole
         chains are moved, at most one is copied in part."""
         cdef evbuffer *buf = self.buf
         cdef evbuffer *target = other.buf
+        cdef Py_ssize_t count = size_argument(n, "n")
         cdef size_t length, left, step
         cdef int moved
-        size_argument(n, "n")
         if buf == NULL:
             self.unusable()
         if target == NULL:
@@ -580,8 +576,8 @@ cdef class EvBuffer:
         if buf == target:
             raise ValueError("other must not be this buffer")
         length = evbuffer_get_length(buf)
-        if n >= 0 and <size_t>n < length:
-            length = n
+        if count >= 0 and <size_t>count < length:
+            length = count
         left = length
         while left:
             step = left if left < 0x40000000 else 0x40000000
@@ -599,7 +595,7 @@ cdef class EvBuffer:
             left -= moved
         return length - left
 
-    def readline(self, int eol=EVBUFFER_EOL_CRLF):
+    def readline(self, eol=EVBUFFER_EOL_CRLF):
         """Removes a line and returns it without its end; None when there is no whole line.
 
         eol: EOL_CRLF (LF, with or without CR), EOL_CRLF_STRICT, EOL_LF, EOL_NUL, or EOL_ANY (any run of CR
@@ -609,12 +605,12 @@ cdef class EvBuffer:
         cdef evbuffer_ptr it
         cdef size_t eol_len
         cdef bytes line
-        check_eol(eol)
+        cdef evbuffer_eol_style style = check_eol(eol)
         buf = self.enter()
         try:
             if buf.freeze_start:
                 failed(buf, True)
-            it = evbuffer_search_eol(buf, NULL, &eol_len, <evbuffer_eol_style>eol)
+            it = evbuffer_search_eol(buf, NULL, &eol_len, style)
             if it.pos < 0:
                 return None
             line = PyBytes_FromStringAndSize(NULL, it.pos)
@@ -628,9 +624,7 @@ cdef class EvBuffer:
     # Looking.
 
     cdef int position(self, evbuffer *buf, object offset, str name, evbuffer_ptr *pos) except -1:
-        if not 0 <= offset <= buf.total_len:
-            raise ValueError(f"{name} must be 0 to {buf.total_len}, not {offset}")
-        evbuffer_ptr_set(buf, pos, offset, EVBUFFER_PTR_SET)
+        evbuffer_ptr_set(buf, pos, integer(offset, name, 0, buf.total_len), EVBUFFER_PTR_SET)
         return 0
 
     def search(self, what, start=0, end=None):
@@ -645,7 +639,7 @@ cdef class EvBuffer:
                 self.position(buf, end, "end", &last)
             get_bytes(what, &view, "what")
             if view.len == 0:
-                first.pos = first.pos if end is None or start <= end else -1
+                first.pos = first.pos if end is None or first.pos <= last.pos else -1
             else:
                 first = evbuffer_search_range(buf, <const char *>view.buf, view.len, &first,
                                               &last if end is not None else NULL)
@@ -654,55 +648,53 @@ cdef class EvBuffer:
         finally:
             EVLOCK_UNLOCK(buf.lock)
 
-    def search_eol(self, start=0, int eol=EVBUFFER_EOL_CRLF):
+    def search_eol(self, start=0, eol=EVBUFFER_EOL_CRLF):
         """Returns where the next line ends and how many bytes its end has; None if no line ends."""
         cdef evbuffer *buf
         cdef evbuffer_ptr it
         cdef size_t eol_len
-        check_eol(eol)
+        cdef evbuffer_eol_style style = check_eol(eol)
         buf = self.enter()
         try:
             self.position(buf, start, "start", &it)
-            it = evbuffer_search_eol(buf, &it, &eol_len, <evbuffer_eol_style>eol)
+            it = evbuffer_search_eol(buf, &it, &eol_len, style)
             return None if it.pos < 0 else (it.pos, eol_len)
         finally:
             EVLOCK_UNLOCK(buf.lock)
 
-    def pullup(self, Py_ssize_t n=-1):
+    def pullup(self, n=-1):
         """Puts the first n bytes in one piece and returns a read-only memoryview of them. ValueError when
         there are fewer."""
-        cdef evbuffer *buf
+        cdef Py_ssize_t count = size_argument(n, "n")
+        cdef evbuffer *buf = self.enter()
         cdef unsigned char *data
-        size_argument(n, "n")
-        buf = self.enter()
         try:
-            if n < 0:
-                n = <Py_ssize_t>buf.total_len
-            if <size_t>n > buf.total_len:
+            if count < 0:
+                count = <Py_ssize_t>buf.total_len
+            if <size_t>count > buf.total_len:
                 raise ValueError(f"n must be at most the buffer's length, {buf.total_len}, not {n}")
-            if n == 0:
+            if count == 0:
                 return memoryview(b"")
-            data = evbuffer_pullup(buf, n)
+            data = evbuffer_pullup(buf, count)
             if data == NULL:
                 raise MemoryError()
-            return chain_view(buf.first, data, n, True)
+            return chain_view(buf.first, data, count, True)
         finally:
             EVLOCK_UNLOCK(buf.lock)
 
-    def peek(self, Py_ssize_t n=-1, offset=0):
+    def peek(self, n=-1, offset=0):
         """Returns n bytes from `offset` on, or as many as there are, as a list of read-only memoryviews."""
-        cdef evbuffer *buf
+        cdef Py_ssize_t count = size_argument(n, "n")
+        cdef evbuffer *buf = self.enter()
         cdef evbuffer_ptr pos
         cdef evbuffer_chain *chain
         cdef size_t skip, left, step
         cdef list views = []
-        size_argument(n, "n")
-        buf = self.enter()
         try:
             self.position(buf, offset, "offset", &pos)
             left = buf.total_len - <size_t>pos.pos
-            if n >= 0 and <size_t>n < left:
-                left = n
+            if count >= 0 and <size_t>count < left:
+                left = count
             chain = <evbuffer_chain *>pos.internal_.chain
             skip = pos.internal_.pos_in_chain
             while left:
@@ -760,25 +752,25 @@ cdef class EvBuffer:
         return result
 
     @max_read.setter
-    def max_read(self, Py_ssize_t n):
-        cdef evbuffer *buf
-        if not 1 <= n <= 0x7fffffff:
-            raise ValueError(f"max_read must be 1 to {0x7fffffff}, not {n}")
-        buf = self.enter()
-        evbuffer_set_max_read(buf, n)
+    def max_read(self, n):
+        cdef size_t count = integer(n, "max_read", 1, 0x7fffffff)
+        cdef evbuffer *buf = self.enter()
+        evbuffer_set_max_read(buf, count)
         EVLOCK_UNLOCK(buf.lock)
 
-    def read(self, fd, Py_ssize_t n=-1):
+    def read(self, fd, n=-1):
         """Reads once from a descriptor to the end: at most n bytes, and at most `max_read`. Returns how many;
         0 at the end of the stream. BlockingIOError when nothing is there."""
         return self.transfer(descriptor(fd, "fd"), size_argument(n, "n"), False)
 
-    def write(self, fd, Py_ssize_t n=-1):
+    def write(self, fd, n=-1):
         """Writes once from the front to a descriptor, at most n bytes, and drains what was written. Returns how
         many. BlockingIOError when the descriptor takes nothing now."""
-        if len(self) == 0 or n == 0:
+        cdef Py_ssize_t count = size_argument(n, "n")
+        cdef int target = descriptor(fd, "fd")
+        if len(self) == 0 or count == 0:
             return 0
-        return self.transfer(descriptor(fd, "fd"), size_argument(n, "n"), True)
+        return self.transfer(target, count, True)
 
     cdef object transfer(self, int fd, Py_ssize_t n, bint out):
         cdef evbuffer *buf = self.buf
@@ -804,7 +796,8 @@ cdef class EvBuffer:
         EVLOCK_LOCK(buf.lock)
         evbuffer_decref_and_unlock_(buf)
         if result < 0:
-            raise os_error(code, "write" if out else "read")
+            set_errno(code)
+            raise os_error("write" if out else "read")
         return result
 
     # Callbacks.
@@ -816,8 +809,7 @@ cdef class EvBuffer:
         """
         cdef evbuffer *buf
         cdef BufferCallback entry
-        if not callable(callback):
-            raise TypeError(f"callback must be callable, not {type(callback).__name__}")
+        check_callable(callback, "callback")
         buf = self.enter()
         try:
             entry = BufferCallback.__new__(BufferCallback)
@@ -865,15 +857,8 @@ cdef class EvBuffer:
         return f"<cyevent.EvBuffer {len(self)} bytes in {self.chains} chains>"
 
 
-cdef int check_eol(int eol) except -1:
-    if not EVBUFFER_EOL_ANY <= eol <= EVBUFFER_EOL_NUL:
-        raise ValueError(f"eol must be one of the EOL_ constants, not {eol}")
-    return 0
-
-
-cdef object os_error(int code, str what):
-    import os
-    return OSError(code, f"{what}: {os.strerror(code)}")
+cdef evbuffer_eol_style check_eol(object eol) except? EVBUFFER_EOL_ANY:
+    return <evbuffer_eol_style>integer(eol, "eol", EVBUFFER_EOL_ANY, EVBUFFER_EOL_NUL)
 
 
 def _set_min_chain(Py_ssize_t n):

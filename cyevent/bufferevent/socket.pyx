@@ -1,0 +1,369 @@
+"""Bufferevents on sockets: readiness into reads and writes."""
+
+from libc.errno cimport errno
+from libc.limits cimport INT_MAX
+from cyevent.buffer.callbacks cimport evbuffer_add_cb
+from cyevent.buffer.evbuffer cimport evbuffer_free, evbuffer_set_flags
+from cyevent.buffer.io cimport evbuffer_read, evbuffer_write_atmost
+from cyevent.buffer.types cimport evbuffer_cb_info, EVBUFFER_FLAG_DRAINS_TO_FD
+from cyevent.bufferevent.bufferevent cimport *
+from cyevent.bufferevent.types cimport *
+from cyevent.core.event cimport (
+    event_active, event_add, event_assign, event_base_set, event_del, event_priority_set,
+)
+from cyevent.core.memory cimport mm_calloc, mm_free
+from cyevent.core.queue cimport (
+    event_callback_activate_later_nolock_, event_deferred_cb_set_priority_,
+)
+from cyevent.core.sys cimport *
+from cyevent.core.types cimport *
+from cyevent.net.sys cimport getpeername
+from cyevent.net.util cimport (
+    evutil_socket_connect_, evutil_socket_finished_connecting_, would_block,
+)
+
+cdef enum:
+    PENDING = 0x2a             # EVLIST_INSERTED | EVLIST_ACTIVE | EVLIST_ACTIVE_LATER
+
+cdef bufferevent_ops socket_ops
+
+
+# --- writing ----------------------------------------------------------------------------------------
+
+cdef void write_later(bufferevent *bev) noexcept nogil:
+    """In the next turn of the loop: a write callback that always adds more must not keep the loop from
+    others."""
+    cdef event *ev = &bev.ev_write
+    EVLOCK_LOCK(ev.base.lock)
+    ev.res = EV_WRITE
+    event_callback_activate_later_nolock_(ev.base, &ev.evcb)
+    EVLOCK_UNLOCK(ev.base.lock)
+
+
+cdef int start_timeout(event *ev, const timeval *tv) noexcept nogil:
+    """Without a descriptor only the timeout can happen."""
+    if (tv.tv_sec or tv.tv_usec) and not ev.evcb.flags & EVLIST_TIMEOUT:
+        return event_add(ev, tv)
+    return 0
+
+
+cdef void output_changed(evbuffer *buf, const evbuffer_cb_info *info, void *arg) noexcept nogil:
+    cdef bufferevent *bev = <bufferevent *>arg
+    cdef bufferevent_private *p = BEV_UPCAST(bev)
+    if info.n_added == 0 or not bev.enabled & EV_WRITE or p.write_suspended \
+            or bev.ev_write.evcb.flags & PENDING:
+        return
+    if bev.ev_write.fd < 0:
+        start_timeout(&bev.ev_write, &bev.timeout_write)
+    elif p.in_callback:
+        p.write_wanted = True
+    else:
+        event_active(&bev.ev_write, EV_WRITE, 1)
+
+
+cdef void fail(bufferevent *bev, short direction, short what) noexcept nogil:
+    cdef int code = errno
+    bufferevent_disable(bev, direction)
+    set_errno(code)
+    bufferevent_run_eventcb_(bev, what, 0)
+
+
+cdef void write_output(bufferevent *bev, bint was_told) noexcept nogil:
+    """Writes what the socket takes. was_told: the user's callback is due even if there was nothing."""
+    cdef bufferevent_private *p = BEV_UPCAST(bev)
+    cdef int n = 0
+    if bev.output.total_len:
+        bev.output.freeze_start = False
+        n = evbuffer_write_atmost(bev.output, bev.ev_write.fd,
+                                  p.max_single_write if p.max_single_write else -1)
+        bev.output.freeze_start = True
+        if n < 0 and not would_block(errno):
+            fail(bev, EV_WRITE, BEV_EVENT_WRITING | BEV_EVENT_ERROR)
+            return
+        if n == 0:
+            fail(bev, EV_WRITE, BEV_EVENT_WRITING | BEV_EVENT_EOF)
+            return
+    if bev.output.total_len == 0:
+        if bev.ev_write.evcb.flags & PENDING:
+            event_del(&bev.ev_write)
+    elif not bev.ev_write.evcb.flags & EVLIST_INSERTED:
+        if p.max_single_write and n == p.max_single_write:
+            # It is we who stopped, not the socket.
+            write_later(bev)
+        else:
+            bufferevent_add_event_(&bev.ev_write, &bev.timeout_write)
+    if n > 0 or (n == 0 and was_told):
+        bufferevent_trigger_nolock_(bev, EV_WRITE, 0)
+
+
+cdef inline void write_wanted(bufferevent *bev) noexcept nogil:
+    """Something was added in the callback that has just returned."""
+    cdef bufferevent_private *p = BEV_UPCAST(bev)
+    p.write_wanted = False
+    if bev.output.total_len and bev.enabled & EV_WRITE and not p.write_suspended \
+            and not p.connecting and not bev.ev_write.evcb.flags & PENDING:
+        p.in_callback = True
+        write_output(bev, False)
+        p.in_callback = False
+        if p.write_wanted:
+            # By the write callback.
+            p.write_wanted = False
+            if not bev.ev_write.evcb.flags & PENDING and bev.enabled & EV_WRITE \
+                    and not p.write_suspended:
+                write_later(bev)
+
+
+cdef void finish_connecting(bufferevent *bev) noexcept nogil:
+    """The write side is ready, or says so."""
+    cdef bufferevent_private *p = BEV_UPCAST(bev)
+    cdef ev_socklen_t length
+    cdef int outcome = evutil_socket_finished_connecting_(bev.ev_write.fd)
+    if p.connection_refused:
+        p.connection_refused = False
+        set_errno(ECONNREFUSED)
+        outcome = -1
+    if outcome == 0:
+        return
+    p.connecting = False
+    if outcome < 0:
+        p.errno_pending = errno
+        event_del(&bev.ev_write)
+        event_del(&bev.ev_read)
+        set_errno(p.errno_pending)
+        bufferevent_run_eventcb_(bev, BEV_EVENT_ERROR, 0)
+        return
+    length = sizeof(p.conn_address)
+    getpeername(bev.ev_write.fd, <sockaddr *>&p.conn_address, &length)
+    bufferevent_run_eventcb_(bev, BEV_EVENT_CONNECTED, 0)
+    if not bev.enabled & EV_WRITE or p.write_suspended:
+        event_del(&bev.ev_write)
+    elif bev.ev_write.evcb.flags & EVLIST_INSERTED:
+        write_output(bev, False)
+
+
+cdef void socket_writable(evutil_socket_t fd, short what, void *arg) noexcept nogil:
+    cdef bufferevent *bev = <bufferevent *>arg
+    cdef bufferevent_private *p = BEV_UPCAST(bev)
+    bufferevent_incref_and_lock_(bev)
+    p.in_callback = True
+    if what == EV_TIMEOUT:
+        fail(bev, EV_WRITE, BEV_EVENT_WRITING | BEV_EVENT_TIMEOUT)
+    elif p.connecting:
+        finish_connecting(bev)
+    elif not p.write_suspended and fd == bev.ev_write.fd:
+        write_output(bev, True)
+    p.in_callback = False
+    if p.write_wanted:
+        p.write_wanted = False
+        if bev.output.total_len and bev.enabled & EV_WRITE and not p.write_suspended \
+                and not bev.ev_write.evcb.flags & PENDING:
+            write_later(bev)
+    bufferevent_decref_and_unlock_(bev)
+
+
+# --- reading ----------------------------------------------------------------------------------------
+
+cdef void read_input(bufferevent *bev, evutil_socket_t fd) noexcept nogil:
+    cdef bufferevent_private *p = BEV_UPCAST(bev)
+    cdef ev_ssize_t most = p.max_single_read if p.max_single_read else INT_MAX
+    cdef int n
+    if bev.wm_read.high:
+        if bev.input.total_len >= bev.wm_read.high:
+            # The mark was lowered.
+            bufferevent_suspend_read_(bev, BEV_SUSPEND_WM)
+            return
+        if bev.wm_read.high - bev.input.total_len < <size_t>most:
+            most = <ev_ssize_t>(bev.wm_read.high - bev.input.total_len)
+    if p.read_suspended:
+        return
+    bev.input.freeze_end = False
+    n = evbuffer_read(bev.input, fd, <int>most)
+    bev.input.freeze_end = True
+    if n > 0:
+        bufferevent_trigger_nolock_(bev, EV_READ, 0)
+    elif n == 0:
+        fail(bev, EV_READ, BEV_EVENT_READING | BEV_EVENT_EOF)
+    elif would_block(errno):
+        pass
+    elif errno == ECONNREFUSED and p.connecting:
+        # Reported when the write side says so.
+        p.connection_refused = True
+    else:
+        fail(bev, EV_READ, BEV_EVENT_READING | BEV_EVENT_ERROR)
+
+
+cdef void socket_readable(evutil_socket_t fd, short what, void *arg) noexcept nogil:
+    cdef bufferevent *bev = <bufferevent *>arg
+    cdef bufferevent_private *p = BEV_UPCAST(bev)
+    bufferevent_incref_and_lock_(bev)
+    p.in_callback = True
+    if what == EV_TIMEOUT:
+        fail(bev, EV_READ, BEV_EVENT_READING | BEV_EVENT_TIMEOUT)
+    else:
+        read_input(bev, fd)
+    p.in_callback = False
+    # Unless the callback freed it: only our own reference is left then.
+    if p.write_wanted and p.refcnt > 1:
+        write_wanted(bev)
+    bufferevent_decref_and_unlock_(bev)
+
+
+# --- the kind ---------------------------------------------------------------------------------------
+
+cdef int socket_enable(bufferevent *bev, short events) noexcept nogil:
+    cdef event *ev = &bev.ev_write
+    if ev.fd < 0:
+        # The rest comes with the descriptor.
+        if events & EV_READ and start_timeout(&bev.ev_read, &bev.timeout_read) < 0:
+            return -1
+        return start_timeout(ev, &bev.timeout_write) if events & EV_WRITE else 0
+    if events & EV_READ and bufferevent_add_event_(&bev.ev_read, &bev.timeout_read) < 0:
+        return -1
+    if events & EV_WRITE:
+        if BEV_UPCAST(bev).connecting or ev.evcb.flags & EVLIST_INSERTED:
+            if ev.evcb.flags & (EVLIST_ACTIVE | EVLIST_ACTIVE_LATER) \
+                    and not ev.evcb.flags & EVLIST_INSERTED:
+                event_del(ev)
+            return bufferevent_add_event_(ev, &bev.timeout_write)
+        # As if the socket had said that it is writable; if it is not, that is found out by trying.
+        event_active(ev, EV_WRITE, 1)
+    return 0
+
+
+cdef int socket_disable(bufferevent *bev, short events) noexcept nogil:
+    if events & EV_READ and event_del(&bev.ev_read) < 0:
+        return -1
+    # Connecting goes on.
+    if events & EV_WRITE and not BEV_UPCAST(bev).connecting and event_del(&bev.ev_write) < 0:
+        return -1
+    return 0
+
+
+cdef void socket_destruct(bufferevent *bev) noexcept nogil:
+    if BEV_UPCAST(bev).options & BEV_OPT_CLOSE_ON_FREE and bev.ev_read.fd >= 0:
+        close(bev.ev_read.fd)
+
+
+cdef int socket_flush(bufferevent *bev, short iotype, bufferevent_flush_mode mode) noexcept nogil:
+    return 0
+
+
+cdef void assign_events(bufferevent *bev, evutil_socket_t fd) noexcept nogil:
+    cdef int priority = bev.ev_read.evcb.priority
+    cdef bint again = bev.ev_read.base != NULL
+    # Without a descriptor they are timers.
+    event_assign(&bev.ev_read, bev.ev_base, fd,
+                 EV_PERSIST | EV_FINALIZE | (EV_READ if fd >= 0 else 0), socket_readable, bev)
+    event_assign(&bev.ev_write, bev.ev_base, fd,
+                 EV_PERSIST | EV_FINALIZE | (EV_WRITE if fd >= 0 else 0), socket_writable, bev)
+    if again:
+        event_priority_set(&bev.ev_read, priority)
+        event_priority_set(&bev.ev_write, priority)
+
+
+cdef void set_descriptor(bufferevent *bev, evutil_socket_t fd) noexcept nogil:
+    event_del(&bev.ev_read)
+    event_del(&bev.ev_write)
+    assign_events(bev, fd)
+    bev.output.plain_fd = False
+    if fd >= 0:
+        bufferevent_enable(bev, bev.enabled)
+
+
+cdef int socket_ctrl(bufferevent *bev, bufferevent_ctrl_op op,
+                     bufferevent_ctrl_data *data) noexcept nogil:
+    if op == BEV_CTRL_SET_FD:
+        set_descriptor(bev, data.fd)
+        return 0
+    if op == BEV_CTRL_GET_FD:
+        data.fd = bev.ev_read.fd
+        return 0
+    return -1
+
+
+socket_ops.type = b"socket"
+socket_ops.mem_offset = 0
+socket_ops.enable = socket_enable
+socket_ops.disable = socket_disable
+socket_ops.unlink = NULL
+socket_ops.destruct = socket_destruct
+socket_ops.adj_timeouts = bufferevent_adj_existing_timeouts_
+socket_ops.flush = socket_flush
+socket_ops.ctrl = socket_ctrl
+
+
+cdef bint bufferevent_is_socket_(bufferevent *bev) noexcept nogil:
+    return bev.be_ops == &socket_ops
+
+
+cdef bufferevent *bufferevent_socket_new(event_base *base, evutil_socket_t fd,
+                                         int options) noexcept nogil:
+    cdef bufferevent_private *p = <bufferevent_private *>mm_calloc(1, sizeof(bufferevent_private))
+    cdef bufferevent *bev
+    if p == NULL:
+        return NULL
+    if bufferevent_init_common_(p, base, &socket_ops, options) < 0:
+        mm_free(p)
+        return NULL
+    bev = &p.bev
+    if evbuffer_add_cb(bev.output, output_changed, bev) == NULL:
+        # Freed as bufferevent_free() would, but the descriptor stays the caller's.
+        p.options &= ~BEV_OPT_CLOSE_ON_FREE
+        bufferevent_free(bev)
+        return NULL
+    assign_events(bev, fd)
+    evbuffer_set_flags(bev.output, EVBUFFER_FLAG_DRAINS_TO_FD)
+    bev.input.freeze_end = True
+    bev.output.freeze_start = True
+    return bev
+
+
+cdef int bufferevent_socket_connect(bufferevent *bev, const sockaddr *address,
+                                    int socklen) noexcept nogil:
+    cdef bufferevent_private *p = BEV_UPCAST(bev)
+    cdef evutil_socket_t fd
+    cdef int outcome = 0
+    cdef int result = -1
+    bufferevent_incref_and_lock_(bev)
+    fd = bev.ev_read.fd
+    if fd < 0 and address == NULL:
+        set_errno(EINVAL)
+    else:
+        if address != NULL:
+            outcome = evutil_socket_connect_(&fd, address, socklen)
+        if outcome >= 0:
+            result = 0
+            p.connecting = outcome != 2
+            # Connected at once or not, the event callback is told from the loop, when it is writable.
+            bufferevent_setfd(bev, fd)
+            if outcome == 2:
+                set_errno(ECONNREFUSED)
+                bufferevent_run_eventcb_(bev, BEV_EVENT_ERROR, BEV_OPT_DEFER_CALLBACKS)
+                bufferevent_disable(bev, EV_READ | EV_WRITE)
+            elif socket_enable(bev, EV_WRITE) < 0:
+                p.connecting = False
+                result = -1
+    bufferevent_decref_and_unlock_(bev)
+    return result
+
+
+cdef int bufferevent_priority_set(bufferevent *bev, int priority) noexcept nogil:
+    cdef int result = -1
+    BEV_LOCK(bev)
+    if bev.be_ops == &socket_ops and event_priority_set(&bev.ev_read, priority) == 0 \
+            and event_priority_set(&bev.ev_write, priority) == 0:
+        event_deferred_cb_set_priority_(&BEV_UPCAST(bev).deferred, priority)
+        result = 0
+    BEV_UNLOCK(bev)
+    return result
+
+
+cdef int bufferevent_base_set(event_base *base, bufferevent *bev) noexcept nogil:
+    cdef int result = -1
+    BEV_LOCK(bev)
+    if bev.be_ops == &socket_ops and event_base_set(base, &bev.ev_read) == 0 \
+            and event_base_set(base, &bev.ev_write) == 0:
+        bev.ev_base = base
+        result = 0
+    BEV_UNLOCK(bev)
+    return result

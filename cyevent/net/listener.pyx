@@ -1,0 +1,517 @@
+"""Listeners.
+
+Facts: a listening socket stays readable while connections wait, so accepting one per wake-up costs a poll for
+each; accepting until EAGAIN costs one call too many, once per batch. A process without free descriptors
+cannot accept, and its listening socket stays readable: the loop would spin.
+
+What follows: up to ACCEPT_BATCH connections a wake-up, so that a flood of them does not keep the loop from
+those that are open. When descriptors run out, a spare one is closed, the connection is accepted with it and
+closed, so that the peer learns of it now, and then the listener rests for a while that doubles, up to a
+second.
+"""
+
+cimport cython
+from cpython.ref cimport PyObject
+from libc.errno cimport errno
+from libc.stdint cimport int64_t
+from cyevent.core.clock cimport NS_PER_MS
+from cyevent.core.event cimport (
+    event_add, event_add_ns_, event_assign, event_del, event_del_noblock, event_get_base,
+)
+from cyevent.core.log cimport event_warn_fd_
+from cyevent.core.memory cimport mm_calloc, mm_free
+from cyevent.core.queue cimport in_loop_thread
+from cyevent.core.arguments cimport check_callable, descriptor, integer, os_error
+from cyevent.core.reactor cimport py_enter, py_leave, py_loop
+from cyevent.core.sys cimport *
+from cyevent.core.threads cimport (
+    EVLOCK_LOCK, EVLOCK_UNLOCK, evthread_lock_alloc_, evthread_lock_free_,
+)
+from cyevent.core.types cimport EV_PERSIST, EV_READ
+from cyevent.net.address cimport address_from_object, address_to_object
+from cyevent.net.sys cimport *
+from cyevent.net.sys cimport sockaddr_un
+from cyevent.net.util cimport *
+
+cdef extern from "Python.h":
+    int PyGILState_Ensure() noexcept nogil
+    void PyGILState_Release(int state) noexcept nogil
+
+cdef extern from *:
+    int open(const char *path, int flags) noexcept nogil
+    int O_RDONLY, O_CLOEXEC, SOMAXCONN
+
+cdef enum:
+    ACCEPT_BATCH = 128
+    BACK_OFF_FIRST = 10        # milliseconds
+    BACK_OFF_MOST = 1000
+    KEEPALIVE_SECONDS = 300
+
+
+# --- below the line ---------------------------------------------------------------------------------
+
+cdef inline int open_spare() noexcept nogil:
+    return open(b"/dev/null", O_RDONLY | O_CLOEXEC)
+
+
+cdef inline bint out_of_descriptors(int error) noexcept nogil:
+    return error == EMFILE or error == ENFILE or error == ENOBUFS or error == ENOMEM
+
+
+cdef void destroy(evconnlistener *lev) noexcept nogil:
+    """The last reference is gone; the lock is held."""
+    cdef void *lock = lev.lock
+    # Deleting waits for a callback in the loop's thread, and that waits for the lock.
+    EVLOCK_UNLOCK(lock)
+    event_del(&lev.listener)
+    event_del(&lev.retry)
+    if lev.flags & LEV_OPT_CLOSE_ON_FREE:
+        close(lev.listener.fd)
+    if lev.spare >= 0:
+        close(lev.spare)
+    evthread_lock_free_(lock)
+    mm_free(lev)
+
+
+cdef inline bint decref_and_unlock(evconnlistener *lev) noexcept nogil:
+    """True if that freed it."""
+    lev.refcnt -= 1
+    if lev.refcnt == 0:
+        destroy(lev)
+        return True
+    EVLOCK_UNLOCK(lev.lock)
+    return False
+
+
+cdef void retry_due(evutil_socket_t fd, short what, void *arg) noexcept nogil:
+    cdef evconnlistener *lev = <evconnlistener *>arg
+    EVLOCK_LOCK(lev.lock)
+    if lev.enabled and lev.cb != NULL:
+        event_add(&lev.listener, NULL)
+    EVLOCK_UNLOCK(lev.lock)
+
+
+cdef void rest(evconnlistener *lev) noexcept nogil:
+    """No descriptors are left: tell one peer so, and try again later."""
+    cdef evutil_socket_t fd
+    if lev.spare >= 0:
+        close(lev.spare)
+        fd = evutil_accept4_(lev.listener.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK)
+        if fd >= 0:
+            close(fd)
+        lev.spare = -1
+    lev.spare = open_spare()
+    lev.back_off = lev.back_off * 2 if lev.back_off else BACK_OFF_FIRST
+    if lev.back_off > BACK_OFF_MOST:
+        lev.back_off = BACK_OFF_MOST
+    event_del_noblock(&lev.listener)
+    event_add_ns_(&lev.retry, <int64_t>lev.back_off * NS_PER_MS)
+
+
+cdef void listener_readable(evutil_socket_t sock, short what, void *arg) noexcept nogil:
+    cdef evconnlistener *lev = <evconnlistener *>arg
+    cdef sockaddr_storage address
+    cdef ev_socklen_t length
+    cdef evutil_socket_t fd
+    cdef int code = 0
+    cdef int count = 0
+    EVLOCK_LOCK(lev.lock)
+    while count < ACCEPT_BATCH:
+        if not lev.enabled or lev.cb == NULL:
+            EVLOCK_UNLOCK(lev.lock)
+            return
+        length = sizeof(address)
+        fd = evutil_accept4_(sock, <sockaddr *>&address, &length, lev.accept_flags)
+        if fd < 0:
+            code = errno
+            if code == ECONNABORTED or code == EINTR:
+                # That peer is gone; others may wait.
+                count += 1
+                code = 0
+                continue
+            break
+        count += 1
+        lev.back_off = 0
+        if length == 0:
+            # Some kernels do so for a connection that was reset at once.
+            close(fd)
+            continue
+        lev.refcnt += 1
+        lev.cb(lev, fd, <sockaddr *>&address, <int>length, lev.user_data)
+        if lev.refcnt == 1:
+            decref_and_unlock(lev)
+            return
+        lev.refcnt -= 1
+    if code == 0 or would_block(code):
+        EVLOCK_UNLOCK(lev.lock)
+        return
+    lev.refcnt += 1
+    if out_of_descriptors(code):
+        rest(lev)
+    if lev.errorcb != NULL:
+        set_errno(code)
+        lev.errorcb(lev, lev.user_data)
+    elif lev.back_off <= BACK_OFF_FIRST:
+        set_errno(code)
+        event_warn_fd_(b"accept", sock)
+    decref_and_unlock(lev)
+
+
+cdef evconnlistener *evconnlistener_new(event_base *base, evconnlistener_cb cb, void *arg,
+                                        unsigned flags, int backlog,
+                                        evutil_socket_t fd) noexcept nogil:
+    cdef evconnlistener *lev
+    if backlog != 0 and listen(fd, backlog if backlog > 0 else SOMAXCONN) < 0:
+        return NULL
+    lev = <evconnlistener *>mm_calloc(1, sizeof(evconnlistener))
+    if lev == NULL:
+        return NULL
+    if flags & LEV_OPT_THREADSAFE:
+        lev.lock = evthread_lock_alloc_()
+    lev.cb = cb
+    lev.user_data = arg
+    lev.flags = flags
+    lev.refcnt = 1
+    if not flags & LEV_OPT_LEAVE_SOCKETS_BLOCKING:
+        lev.accept_flags |= SOCK_NONBLOCK
+    if flags & LEV_OPT_CLOSE_ON_EXEC:
+        lev.accept_flags |= SOCK_CLOEXEC
+    lev.spare = -1
+    event_assign(&lev.listener, base, fd, EV_READ | EV_PERSIST, listener_readable, lev)
+    event_assign(&lev.retry, base, -1, 0, retry_due, lev)
+    if not flags & LEV_OPT_DISABLED and evconnlistener_enable(lev) < 0:
+        evthread_lock_free_(lev.lock)
+        mm_free(lev)
+        return NULL
+    lev.spare = open_spare()
+    return lev
+
+
+cdef int prepare(evutil_socket_t fd, unsigned flags, const sockaddr *address, int socklen) noexcept nogil:
+    cdef int family = address.sa_family if address != NULL else AF_UNSPEC
+    if family == AF_INET or family == AF_INET6:
+        if evutil_set_tcp_keepalive(fd, 1, KEEPALIVE_SECONDS) < 0:
+            return -1
+    elif family == AF_UNIX and flags & (LEV_OPT_REUSEABLE | LEV_OPT_REUSEABLE_PORT):
+        # The kernel would accept the options and disregard them.
+        set_errno(EINVAL)
+        return -1
+    if flags & LEV_OPT_REUSEABLE and evutil_make_listen_socket_reuseable(fd) < 0:
+        return -1
+    if flags & LEV_OPT_REUSEABLE_PORT and evutil_make_listen_socket_reuseable_port(fd) < 0:
+        return -1
+    if flags & LEV_OPT_DEFERRED_ACCEPT and evutil_make_tcp_listen_socket_deferred(fd) < 0:
+        return -1
+    if flags & LEV_OPT_BIND_IPV6ONLY and evutil_make_listen_socket_ipv6only(fd) < 0:
+        return -1
+    if flags & LEV_OPT_BIND_IPV4_AND_IPV6 and evutil_make_listen_socket_not_ipv6only(fd) < 0:
+        return -1
+    return bind(fd, address, socklen) if address != NULL else 0
+
+
+cdef evconnlistener *evconnlistener_new_bind(event_base *base, evconnlistener_cb cb, void *arg,
+                                             unsigned flags, int backlog, const sockaddr *address,
+                                             int socklen) noexcept nogil:
+    cdef evconnlistener *lev = NULL
+    cdef evutil_socket_t fd
+    cdef int kind = SOCK_STREAM | SOCK_NONBLOCK
+    cdef int code
+    if backlog == 0:
+        set_errno(EINVAL)
+        return NULL
+    if flags & LEV_OPT_CLOSE_ON_EXEC:
+        kind |= SOCK_CLOEXEC
+    fd = evutil_socket_(address.sa_family if address != NULL else AF_UNSPEC, kind, 0)
+    if fd < 0:
+        return NULL
+    if prepare(fd, flags, address, socklen) == 0:
+        lev = evconnlistener_new(base, cb, arg, flags, backlog, fd)
+    if lev == NULL:
+        code = errno
+        close(fd)
+        set_errno(code)
+    return lev
+
+
+cdef void evconnlistener_free(evconnlistener *lev) noexcept nogil:
+    EVLOCK_LOCK(lev.lock)
+    lev.cb = NULL
+    lev.errorcb = NULL
+    decref_and_unlock(lev)
+
+
+cdef int evconnlistener_enable(evconnlistener *lev) noexcept nogil:
+    cdef int result = 0
+    EVLOCK_LOCK(lev.lock)
+    lev.enabled = True
+    if lev.cb != NULL:
+        result = event_add(&lev.listener, NULL)
+    EVLOCK_UNLOCK(lev.lock)
+    return result
+
+
+cdef int evconnlistener_disable(evconnlistener *lev) noexcept nogil:
+    cdef int result
+    EVLOCK_LOCK(lev.lock)
+    lev.enabled = False
+    event_del_noblock(&lev.retry)
+    # It may be the callback, with the lock, that another thread's waiting would wait for.
+    result = event_del_noblock(&lev.listener)
+    EVLOCK_UNLOCK(lev.lock)
+    return result
+
+
+cdef event_base *evconnlistener_get_base(evconnlistener *lev) noexcept nogil:
+    return lev.listener.base
+
+
+cdef evutil_socket_t evconnlistener_get_fd(evconnlistener *lev) noexcept nogil:
+    return lev.listener.fd
+
+
+cdef void evconnlistener_set_cb(evconnlistener *lev, evconnlistener_cb cb, void *arg) noexcept nogil:
+    cdef bint had_none
+    EVLOCK_LOCK(lev.lock)
+    had_none = lev.cb == NULL
+    lev.cb = cb
+    lev.user_data = arg
+    if lev.enabled and had_none and cb != NULL:
+        evconnlistener_enable(lev)
+    EVLOCK_UNLOCK(lev.lock)
+
+
+cdef void evconnlistener_set_error_cb(evconnlistener *lev,
+                                      evconnlistener_errorcb errorcb) noexcept nogil:
+    EVLOCK_LOCK(lev.lock)
+    lev.errorcb = errorcb
+    EVLOCK_UNLOCK(lev.lock)
+
+
+# --- above the line ---------------------------------------------------------------------------------
+
+cdef void accepted(evconnlistener *lev, evutil_socket_t fd, sockaddr *address, int socklen,
+                   void *arg) noexcept nogil:
+    cdef py_loop *loop = <py_loop *>lev.listener.base.binding
+    cdef int token = py_enter(loop)
+    (<void (*)(void *, int, sockaddr *, int) noexcept nogil>run_accepted)(arg, fd, address, socklen)
+    py_leave(loop, token)
+
+
+cdef void run_accepted(void *arg, int fd, sockaddr *address, int socklen) noexcept:
+    cdef Listener self = <Listener>arg
+    cdef object callback = self.callback_
+    try:
+        peer = address_to_object(address, socklen)
+    except BaseException as exception:
+        # Nobody has been given the descriptor.
+        close(fd)
+        self.owner.failed(exception, callback)
+        return
+    try:
+        callback(self, fd, peer)
+    except BaseException as exception:
+        self.owner.failed(exception, callback)
+
+
+cdef void accept_failed(evconnlistener *lev, void *arg) noexcept nogil:
+    cdef int code = errno
+    cdef py_loop *loop = <py_loop *>lev.listener.base.binding
+    cdef int token = py_enter(loop)
+    (<void (*)(void *, int) noexcept nogil>run_accept_failed)(arg, code)
+    py_leave(loop, token)
+
+
+cdef void run_accept_failed(void *arg, int code) noexcept:
+    cdef Listener self = <Listener>arg
+    cdef object callback = self.error_
+    try:
+        set_errno(code)
+        callback(self, os_error("accept"))
+    except BaseException as exception:
+        self.owner.failed(exception, callback)
+
+
+cdef class Listener:
+    """Accepts connections and calls callback(listener, fd, address) for each.
+
+    The accepted descriptor is the callback's: pass it to SocketBufferEvent or socket.socket(fileno=fd), or
+    close it. It does not block and is not inherited by child programs.
+
+    address: (host, port) for IPv4 and IPv6, a path for a Unix socket (a leading NUL: an abstract name), or a
+    socket that is bound, and is then detached: its descriptor belongs to the listener. "" as host means every
+    IPv4 address, "::" every IPv6 one; a host name is looked up, which may block. Port 0 is any free one; see
+    `address`.
+    backlog: how many connections may wait; -1 for the system's maximum, 0 if the socket listens already.
+    reuse_address: the address may be bound again at once after a restart.  reuse_port: several listeners may
+    share the port.  deferred_accept: accept when the first data is there, where the system can.
+    ipv6_only: False for IPv4 on an IPv6 socket too; None as the system does it.
+    close_on_free: with False the descriptor stays open when the listener closes.
+    error: called as error(listener, exception) when accepting fails. A lack of descriptors passes: one
+    waiting connection is closed and accepting goes on after a pause.
+    enabled: with False it begins with `enable`.  leave_blocking: accepted sockets block.
+
+    While it is open the base keeps it alive.
+    """
+
+    def __init__(self, EventBase base not None, address, callback, *, backlog=-1,
+                 bint reuse_port=False, bint reuse_address=True, bint deferred_accept=False,
+                 ipv6_only=None, bint close_on_free=True, error=None, bint enabled=True,
+                 bint leave_blocking=False):
+        cdef sockaddr_storage storage
+        cdef unsigned flags = LEV_OPT_CLOSE_ON_EXEC | LEV_OPT_DISABLED
+        cdef event_base *native = base.checked()
+        cdef int waiting = <int>integer(backlog, "backlog", -1, 0x7fffffff)
+        cdef int length, fd
+        if self.owner is not None:
+            raise RuntimeError("Listener.__init__() was called twice")
+        check_callable(callback, "callback")
+        if error is not None:
+            check_callable(error, "error")
+        if close_on_free:
+            flags |= LEV_OPT_CLOSE_ON_FREE
+        if leave_blocking:
+            flags |= LEV_OPT_LEAVE_SOCKETS_BLOCKING
+        self.callback_ = callback
+        self.error_ = error
+        if hasattr(address, "fileno"):
+            fd = descriptor(address, "address")
+            if evutil_make_socket_nonblocking(fd) < 0:
+                raise os_error("address")
+            self.lev = evconnlistener_new(native, accepted, <void *>self, flags, waiting, fd)
+            if self.lev == NULL:
+                raise os_error("listen")
+            if close_on_free and hasattr(address, "detach"):
+                address.detach()
+        else:
+            if waiting == 0:
+                raise ValueError("backlog must not be 0 for a new socket")
+            length = address_from_object(address, &storage, True, "address")
+            if storage.ss_family == AF_UNIX:
+                if reuse_port:
+                    raise ValueError("reuse_port must be False for a Unix socket")
+            elif reuse_address:
+                flags |= LEV_OPT_REUSEABLE
+            if reuse_port:
+                flags |= LEV_OPT_REUSEABLE_PORT
+            if deferred_accept:
+                flags |= LEV_OPT_DEFERRED_ACCEPT
+            if ipv6_only is not None:
+                if storage.ss_family != AF_INET6:
+                    raise ValueError("ipv6_only must be None for an address that is not IPv6")
+                flags |= LEV_OPT_BIND_IPV6ONLY if ipv6_only else LEV_OPT_BIND_IPV4_AND_IPV6
+            self.lev = evconnlistener_new_bind(native, accepted, <void *>self, flags, waiting,
+                                               <sockaddr *>&storage, length)
+            if self.lev == NULL:
+                raise os_error(f"address {address!r}")
+            if storage.ss_family == AF_UNIX and (<sockaddr_un *>&storage).sun_path[0]:
+                self.unlink_path = self.address
+        if error is not None:
+            evconnlistener_set_error_cb(self.lev, accept_failed)
+        self.owner = base
+        if enabled:
+            self.enable()
+        else:
+            base.keep(self)
+
+    def __del__(self):
+        self.close()
+
+    def __dealloc__(self):
+        if self.lev != NULL:
+            evconnlistener_free(self.lev)
+
+    cdef evconnlistener *live(self) except NULL:
+        if self.lev == NULL:
+            raise ValueError("the listener is closed")
+        self.owner.checked()
+        return self.lev
+
+    def enable(self):
+        """Accepts connections."""
+        cdef evconnlistener *lev = self.live()
+        if evconnlistener_enable(lev) < 0:
+            raise os_error("enable")
+        self.owner.keep(self)
+
+    def disable(self):
+        """Leaves connections waiting in the kernel."""
+        evconnlistener_disable(self.live())
+
+    @property
+    def enabled(self):
+        """True while connections are accepted."""
+        return bool(self.live().enabled)
+
+    @property
+    def fd(self):
+        """The listening descriptor; -1 once closed."""
+        return self.lev.listener.fd if self.lev != NULL else -1
+
+    def fileno(self):
+        """The listening descriptor."""
+        return self.live().listener.fd
+
+    @property
+    def address(self):
+        """What the socket is bound to: with the actual port if 0 was asked for."""
+        cdef sockaddr_storage storage
+        cdef ev_socklen_t length = sizeof(storage)
+        if self.lev == NULL:
+            raise ValueError("the listener is closed")
+        if getsockname(self.lev.listener.fd, <sockaddr *>&storage, &length) < 0:
+            raise os_error("getsockname")
+        return address_to_object(<sockaddr *>&storage, <int>length)
+
+    @property
+    def base(self):
+        """The EventBase."""
+        return self.owner
+
+    @property
+    def callback(self):
+        """The callback; it can be replaced."""
+        return self.callback_
+
+    @callback.setter
+    def callback(self, callback):
+        self.callback_ = check_callable(callback, "callback")
+
+    @property
+    def closed(self):
+        """True after `close`."""
+        return self.lev == NULL
+
+    def close(self):
+        """Stops accepting, closes the socket (unless close_on_free=False), and removes the file of a Unix
+        socket that the listener made. Harmless when repeated."""
+        cdef evconnlistener *lev = self.lev
+        if lev == NULL:
+            return
+        self.lev = NULL
+        if lev.listener.base.running_loop and not in_loop_thread(lev.listener.base):
+            # Waits for a callback that runs there, which needs the GIL.
+            with nogil:
+                evconnlistener_free(lev)
+        else:
+            evconnlistener_free(lev)
+        if self.unlink_path is not None:
+            import os
+            try:
+                os.unlink(self.unlink_path)
+            except OSError:
+                pass
+            self.unlink_path = None
+        if self.owner is not None:
+            self.owner.release(self)
+
+    def __enter__(self):
+        self.live()
+        return self
+
+    def __exit__(self, *exception):
+        self.close()
+
+    def __repr__(self):
+        if self.lev == NULL:
+            return "<cyevent.Listener closed>"
+        return f"<cyevent.Listener on {self.address!r}>"
