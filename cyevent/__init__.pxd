@@ -31,7 +31,7 @@ from cyevent.core.threads cimport (
     evthread_enable_lock_debuging, evthread_use_pthreads_with_flags,
 )
 from cyevent.core.event cimport (
-    event_new, event_assign, event_free, event_self_cbarg, event_base_set, event_base_once,
+    event_new, event_assign, event_free, event_self_cbarg, event_base_set, 
     event_add, event_remove_timer, event_del, event_del_block, event_del_noblock, event_active,
     event_pending, event_initialized, event_priority_set, event_get_priority, event_get_fd,
     event_get_base, event_get_events, event_get_callback, event_get_callback_arg,

@@ -172,6 +172,12 @@ def is_function(declarator):
     )
 
 
+def is_nogil(declarator):
+    while isinstance(declarator, Nodes.CPtrDeclaratorNode):
+        declarator = declarator.base
+    return bool(declarator.nogil)
+
+
 def function_name(declarator):
     while not isinstance(declarator, Nodes.CNameDeclaratorNode):
         declarator = declarator.base
@@ -340,7 +346,7 @@ def header(doors):
     entries = []
     for door in doors:
         for name, node, declarator in door.functions:
-            if not name.startswith(PREFIXES) or name.endswith("_"):
+            if not name.startswith(PREFIXES) or name.endswith("_") or not is_nogil(declarator):
                 continue
             parts.append(f"CYEVENT_UNUSED static {writer.pointer(node.base_type, declarator)};\n")
             entries.append(f'        {{"{door.module}", "{name}", (void **)&{name}}},')

@@ -15,7 +15,7 @@ from cyevent.core.event cimport (
     base_now, base_wall_offset_, callback_to_event, event_add_nolock_, event_assign,
     event_del_nolock_,
 )
-from cyevent.core.fdmap cimport evmap_clear_, evmap_io_active_, evmap_moved_, evmap_reinit_io_, evmap_reinit_signals_
+from cyevent.core.fdmap cimport evmap_clear_, evmap_io_active_, evmap_moved_, evmap_reinit_io_
 from cyevent.core.log cimport event_msgx_, event_warn_, event_warnx_
 from cyevent.core.memory cimport mm_calloc, mm_free, mm_malloc, mm_strdup
 from cyevent.core.queue cimport remove_active, remove_active_later
@@ -396,8 +396,7 @@ cdef int event_reinit(event_base *base) noexcept nogil:
             result = -1
     close_notify(base)
     if base.sig.count:
-        evsig_reinit_(base)
-        if evmap_reinit_signals_(base) < 0:
+        if evsig_reinit_(base) < 0:
             result = -1
     if was_notifiable and make_notifiable(base) < 0:
         result = -1

@@ -16,7 +16,6 @@ cdef void evmap_io_active_(backend_host *host, evutil_socket_t fd, short what) n
 cdef void evmap_moved_(backend_host *host, evutil_socket_t fd, uint64_t fdinfo) noexcept nogil
 cdef void evmap_signal_active_(event_base *base, int signum, int ncalls) noexcept nogil
 
-# After a fork: tell the new backend, or the signal mechanism, of everything that is wanted. 0 or -1.
+# After a fork: tells the new backend of everything that is wanted. 0 or -1.
 cdef int evmap_reinit_io_(event_base *base) noexcept nogil
-cdef int evmap_reinit_signals_(event_base *base) noexcept nogil
 cdef void evmap_clear_(event_base *base) noexcept nogil

@@ -73,8 +73,8 @@ cdef int evmap_io_add_(event_base *base, event *ev) noexcept nogil:
     cdef io_slot *slot
     cdef short old, fresh = 0
     if fd < 0:
-        set_errno(EBADF)
-        return -1
+        # Nothing to ask the backend for: such an event times out or is activated.
+        return 0
     if fd >= base.nio and grow_io(base, fd) < 0:
         return -1
     slot = &base.io[fd]
@@ -221,15 +221,6 @@ cdef int evmap_reinit_io_(event_base *base) noexcept nogil:
             what |= EV_ET
         if base.ops.add(&base.host, base.backend, fd, 0, what, &base.io[fd].fdinfo) < 0:
             result = -1
-    return result
-
-
-cdef int evmap_reinit_signals_(event_base *base) noexcept nogil:
-    cdef int signum, result = 0
-    for signum in range(base.nsignals):
-        if base.signals[signum].first != NULL:
-            if base.sigops.add(&base.host, NULL, signum, 0, EV_SIGNAL, NULL) < 0:
-                result = -1
     return result
 
 

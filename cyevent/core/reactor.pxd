@@ -39,7 +39,7 @@ cdef class EventBase:
     cdef py_loop state
     cdef object handler        # exception handler or None
     cdef object stop_exception # raised from loop()
-    cdef set kept              # objects that must live as long as they are pending
+    cdef dict kept             # by id: objects that must live as long as they are pending
     cdef object __weakref__
     cdef int wakeup_fds[2]     # Python's signal handlers write to [1]; -1 until it is needed
     cdef event wakeup_event

@@ -150,7 +150,7 @@ cdef class EventBase:
 
     def __cinit__(self):
         self.wakeup_fds[0] = self.wakeup_fds[1] = -1
-        self.kept = set()
+        self.kept = {}
         self.closed_ = True
 
     def __init__(self, method=None, *, avoid=(), require=0, priorities=1, bint threadsafe=True,
@@ -246,11 +246,12 @@ cdef class EventBase:
         return self.base
 
     cdef int keep(self, object thing) except -1:
-        self.kept.add(thing)
+        # By identity, whatever a subclass makes of equality.
+        self.kept[<size_t><PyObject *>thing] = thing
         return 0
 
     cdef void release(self, object thing) noexcept:
-        self.kept.discard(thing)
+        self.kept.pop(<size_t><PyObject *>thing, None)
 
     cdef void callback_failed(self, object callback) noexcept:
         cdef object exception
@@ -589,7 +590,7 @@ cdef class EventBase:
             return
         if self.state.looping or self.base.running_loop:
             raise RuntimeError("the EventBase cannot be closed while its loop is running")
-        for thing in list(self.kept):
+        for thing in list(self.kept.values()):
             thing.close()
         self.close_wakeup()
         event_base_shut_(self.base, True)

@@ -6,8 +6,9 @@ pipe. sigaction() replaces what others had installed.
 
 What follows: the handler looks its signal up in a table of descriptors, one per signal number, and writes
 the number there; each base has a socket pair whose other end is an internal event. Two bases can so wait
-for different signals; of two that wait for the same, the one whose loop was entered last gets it. What was
-installed before is put back when the last event on a signal is deleted.
+for different signals; of two that wait for the same, the one whose loop was entered last gets it, and when
+it loses interest another. What was installed before is saved by the first base that waits for a signal and
+put back by the last, whatever their order. The tables are the process's and have a lock of their own.
 
 With EVENT_BASE_FLAG_USE_SIGNALFD the signals are blocked and read from a signalfd(2) instead: no handler
 runs at all, but the block belongs to the thread that adds the event, and a child inherits it.
@@ -18,11 +19,9 @@ from libc.stdint cimport uint32_t
 from libc.string cimport memset
 from cyevent.core.event cimport event_add_nolock_, event_assign, event_del_nolock_
 from cyevent.core.fdmap cimport evmap_signal_active_
-from cyevent.core.log cimport event_warn_
-from cyevent.core.memory cimport mm_calloc, mm_malloc, mm_free
 from cyevent.core.sys cimport *
 from cyevent.core.sys cimport sigaction_t
-from cyevent.core.threads cimport EVLOCK_LOCK, EVLOCK_UNLOCK
+from cyevent.core.threads cimport EVLOCK_LOCK, EVLOCK_UNLOCK, evthread_lock_alloc_
 from cyevent.core.types cimport *
 from cyevent.backends.vtable cimport backend_host, event_op
 
@@ -56,6 +55,11 @@ cdef extern from *:
 
 cdef event_op selfpipe_ops
 cdef event_op signalfd_ops
+
+# The process's: which bases wait for signals, and what their handler replaced.
+cdef event_base *bases
+cdef sigaction_t saved_actions[128]
+cdef void *tables_lock = evthread_lock_alloc_()
 
 
 cdef void handle_signal(int signum) noexcept nogil:
@@ -134,65 +138,88 @@ cdef void close_descriptors(event_base *base) noexcept nogil:
             base.sig.fds[i] = -1
 
 
-cdef int install_handler(event_base *base, int signum) noexcept nogil:
-    cdef sigaction_t action
-    cdef sigaction_t *old
-    if base.sig.old == NULL:
-        base.sig.old = <sigaction_t **>mm_calloc(NSIG, sizeof(sigaction_t *))
-        if base.sig.old == NULL:
-            return -1
-        base.sig.nold = NSIG
-    if base.sig.old[signum] != NULL:
-        return 0
-    old = <sigaction_t *>mm_malloc(sizeof(sigaction_t))
-    if old == NULL:
-        return -1
-    memset(&action, 0, sizeof(action))
-    action.sa_handler = handle_signal
-    action.sa_flags = SA_RESTART
-    sigfillset(&action.sa_mask)
-    if sigaction(signum, &action, old) < 0:
-        mm_free(old)
-        return -1
-    base.sig.old[signum] = old
-    return 0
+cdef inline bint is_active(event_base *base, int signum) noexcept nogil:
+    return (base.sig.active[signum >> 6] >> (signum & 63) & 1) != 0
 
 
-cdef int restore_handler(event_base *base, int signum) noexcept nogil:
-    cdef int result
-    cdef sigaction_t *old
-    if base.sig.old == NULL or base.sig.old[signum] == NULL:
-        return 0
-    old = base.sig.old[signum]
-    base.sig.old[signum] = NULL
-    result = sigaction(signum, old, NULL)
-    mm_free(old)
-    return result
+cdef void set_active(event_base *base, int signum, bint active) noexcept nogil:
+    """Notes the interest, and keeps the list of the bases that have any."""
+    cdef uint64_t bit = <uint64_t>1 << (signum & 63)
+    cdef bint had = (base.sig.active[0] | base.sig.active[1]) != 0
+    cdef bint has
+    global bases
+    if active:
+        base.sig.active[signum >> 6] |= bit
+    else:
+        base.sig.active[signum >> 6] &= ~bit
+    has = (base.sig.active[0] | base.sig.active[1]) != 0
+    if has and not had:
+        base.sig.prev_base = NULL
+        base.sig.next_base = bases
+        if bases != NULL:
+            bases.sig.prev_base = base
+        bases = base
+    elif had and not has:
+        if base.sig.prev_base != NULL:
+            base.sig.prev_base.sig.next_base = base.sig.next_base
+        else:
+            bases = base.sig.next_base
+        if base.sig.next_base != NULL:
+            base.sig.next_base.sig.prev_base = base.sig.prev_base
+
+
+cdef event_base *other_base(int signum) noexcept nogil:
+    cdef event_base *base = bases
+    while base != NULL and not is_active(base, signum):
+        base = base.sig.next_base
+    return base
 
 
 cdef int selfpipe_add(backend_host *host, void *backend, evutil_socket_t signum, short before,
                       short events, uint64_t *fdinfo) noexcept nogil:
     cdef event_base *base = <event_base *>host
+    cdef sigaction_t action
+    cdef int result = 0
     if signum >= CYEVENT_MAX_SIGNAL:
         set_errno(EINVAL)
         return -1
     if base.sig.fds[0] < 0 and open_pipe(base) < 0:
         return -1
-    cyevent_signal_fd_set(signum, base.sig.fds[1])
-    if install_handler(base, signum) < 0:
-        cyevent_signal_fd_set(signum, -1)
-        return -1
-    base.sig.count += 1
-    return 0
+    EVLOCK_LOCK(tables_lock)
+    if other_base(signum) == NULL:
+        memset(&action, 0, sizeof(action))
+        action.sa_handler = handle_signal
+        action.sa_flags = SA_RESTART
+        sigfillset(&action.sa_mask)
+        # The descriptor first: the signal may come at once.
+        cyevent_signal_fd_set(signum, base.sig.fds[1])
+        result = sigaction(signum, &action, &saved_actions[signum])
+        if result < 0:
+            cyevent_signal_fd_set(signum, -1)
+    if result == 0:
+        cyevent_signal_fd_set(signum, base.sig.fds[1])
+        set_active(base, signum, True)
+        base.sig.count += 1
+    EVLOCK_UNLOCK(tables_lock)
+    return result
 
 
 cdef int selfpipe_delete(backend_host *host, void *backend, evutil_socket_t signum, short before,
                          short events, uint64_t *fdinfo) noexcept nogil:
     cdef event_base *base = <event_base *>host
-    cdef int result = restore_handler(base, signum)
-    if cyevent_signal_fd_get(signum) == base.sig.fds[1]:
-        cyevent_signal_fd_set(signum, -1)
+    cdef event_base *other
+    cdef int result = 0
+    EVLOCK_LOCK(tables_lock)
+    set_active(base, signum, False)
     base.sig.count -= 1
+    other = other_base(signum)
+    if other != NULL:
+        if cyevent_signal_fd_get(signum) == base.sig.fds[1]:
+            cyevent_signal_fd_set(signum, other.sig.fds[1])
+    else:
+        result = sigaction(signum, &saved_actions[signum], NULL)
+        cyevent_signal_fd_set(signum, -1)
+    EVLOCK_UNLOCK(tables_lock)
     return result
 
 
@@ -271,9 +298,11 @@ cdef void evsig_claim_(event_base *base) noexcept nogil:
     cdef int signum
     if base.sigops != &selfpipe_ops:
         return
+    EVLOCK_LOCK(tables_lock)
     for signum in range(1, base.nsignals):
-        if base.signals[signum].first != NULL:
+        if is_active(base, signum):
             cyevent_signal_fd_set(signum, base.sig.fds[1])
+    EVLOCK_UNLOCK(tables_lock)
 
 
 cdef void evsig_dealloc_(event_base *base) noexcept nogil:
@@ -283,15 +312,23 @@ cdef void evsig_dealloc_(event_base *base) noexcept nogil:
             base.sigops.delete(&base.host, NULL, signum, 0, EV_SIGNAL, NULL)
             base.signals[signum].first = NULL
     close_descriptors(base)
-    mm_free(base.sig.old)
-    base.sig.old = NULL
-    base.sig.nold = 0
 
 
-cdef void evsig_reinit_(event_base *base) noexcept nogil:
-    # The pipe is shared with the parent: a byte written here would wake it.
+cdef int evsig_reinit_(event_base *base) noexcept nogil:
+    cdef int signum
+    # The descriptors are shared with the parent: a byte written here would wake it. The handlers stay.
     close_descriptors(base)
+    if base.sigops == &selfpipe_ops:
+        if open_pipe(base) < 0:
+            return -1
+        evsig_claim_(base)
+        return 0
     base.sig.count = 0
+    for signum in range(1, base.nsignals):
+        if base.signals[signum].first != NULL \
+                and signalfd_add(&base.host, NULL, signum, 0, EV_SIGNAL, NULL) < 0:
+            return -1
+    return 0
 
 
 selfpipe_ops.name = b"signal"

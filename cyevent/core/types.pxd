@@ -6,7 +6,7 @@
 # priority; the loop takes it from there, and persistent events stay in their lists.
 
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
-from cyevent.core.sys cimport evutil_socket_t, timeval, sigaction_t, sigset_t
+from cyevent.core.sys cimport evutil_socket_t, timeval, sigset_t
 from cyevent.backends.vtable cimport backend_host, event_op
 
 cdef enum:
@@ -169,8 +169,9 @@ cdef struct evsig_info:
     event pipe_event
     bint pipe_added
     int count                  # signals with at least one event
-    sigaction_t **old          # by signal number: what to put back, NULL where nothing was replaced
-    int nold
+    uint64_t active[2]         # the same as bits, under the signal tables' lock
+    event_base *next_base      # all bases with signals, under that lock
+    event_base *prev_base
     sigset_t mask              # signalfd: the signals it delivers
 
 cdef struct evwatch_prepare_cb_info:

@@ -508,6 +508,28 @@ sys.stdout.write("done")
     assert "Error" not in done.stderr
 
 
+def test_pending_events_are_kept_by_identity(base):
+    """What a subclass thinks of equality has no say in who is alive."""
+
+    class AllTheSame(Timer):
+        def __eq__(self, other):
+            return True
+
+        def __hash__(self):
+            return 1
+
+    class Unhashable(Timer):
+        __hash__ = None
+
+    ran = []
+    for n in range(3):
+        AllTheSame(base, ran.append, n).add(0.001 * n)
+        Unhashable(base, ran.append, n).add(0.001 * n)
+    gc.collect()
+    base.dispatch()
+    assert sorted(ran) == [0, 0, 1, 1, 2, 2]
+
+
 def test_subclasses_with_attributes_take_part_in_collection(base):
     class MyTimer(Timer):
         pass

@@ -34,6 +34,14 @@ def send(signum=signal.SIGUSR1):
     os.kill(os.getpid(), signum)
 
 
+def wait_for(condition):
+    """Python runs its handlers between two instructions of the main thread; gives it a second."""
+    for _ in range(1000):
+        if condition():
+            break
+        time.sleep(0.001)
+
+
 def disposition(signum):
     """What the kernel holds, which Python's own table may not know: ignored, caught, blocked."""
     with open("/proc/self/status") as status:
@@ -201,11 +209,7 @@ def test_a_python_handler_is_put_back(base):
     ev.add()
     ev.delete()
     send()
-    # Python runs its handlers between two instructions of the main thread.
-    for _ in range(1000):
-        if got:
-            break
-        time.sleep(0.001)
+    wait_for(lambda: got)
     assert got == [signal.SIGUSR1]
 
 
@@ -257,6 +261,26 @@ def test_signals_go_to_the_base_that_runs_its_loop(method):
             base.loop(cyevent.EVLOOP_NONBLOCK)
             assert name in got
             got.clear()
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)], ids=["first_first", "last_first"])
+def test_two_bases_closed_in_any_order(method, order):
+    """The one that is left goes on receiving, and after both the old handler is back."""
+    got = []
+    signal.signal(signal.SIGUSR1, lambda signum, frame: got.append("python"))
+    bases = [EventBase(method) for _ in order]
+    for i, base in enumerate(bases):
+        Signal(base, signal.SIGUSR1, lambda signum, i: got.append(i), i).add()
+    bases[order[0]].close()
+    left = bases[order[1]]
+    left.loop(cyevent.EVLOOP_NONBLOCK)
+    send()
+    left.loop(cyevent.EVLOOP_NONBLOCK)
+    assert got == [order[1]]
+    left.close()
+    send()
+    wait_for(lambda: len(got) == 2)
+    assert got == [order[1], "python"]
 
 
 # --- Python's side -------------------------------------------------------------------------------

@@ -1,0 +1,156 @@
+"""Compiles the native halves of the benchmarks on first use.
+
+libevent's half is a shared library for ctypes, cyevent's is an extension module that cimports cyevent as any
+Cython program would. Both are kept in $XDG_CACHE_HOME/cyevent-perf under a name made of everything they
+depend on: the sources here, cyevent's version and its .pxd files (which hold the struct layouts), the
+interpreter, the compiler and its flags.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import importlib
+import importlib.machinery
+import importlib.util
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+from types import ModuleType
+
+NATIVE = Path(__file__).parent / "native"
+# Debian's own for its libevent, but for debugging information; the same for both halves.
+FLAGS = ["-O2", "-fPIC", "-shared", "-fno-semantic-interposition", "-D_GNU_SOURCE", "-Wall"]
+FLAGS += ["-Wno-unused-function"]
+
+
+class BuildError(Exception):
+    """Something that a benchmark needs is missing; the message says what to install."""
+
+
+def cyevent() -> ModuleType:
+    """Returns the package under test: the checkout's, if it is built in place, else the installed one."""
+    try:
+        return _import_cyevent()
+    except ImportError as error:
+        reason = error
+    checkout = Path(__file__).resolve().parent.parent
+    sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != checkout]
+    for name in [name for name in sys.modules if name.split(".")[0] == "cyevent"]:
+        del sys.modules[name]
+    try:
+        return _import_cyevent()
+    except ImportError:
+        raise BuildError(
+            f"cyevent cannot be imported ({reason}): install it with `pip install .`, or build it in "
+            "place with `python setup.py build_ext --inplace`"
+        ) from reason
+
+
+def _import_cyevent() -> ModuleType:
+    module = importlib.import_module("cyevent")
+    importlib.import_module("cyevent.core.reactor")
+    return module
+
+
+def compiler() -> list[str]:
+    """Returns the C compiler's command: $CC, or the first of those usual."""
+    if os.environ.get("CC"):
+        return shlex.split(os.environ["CC"])
+    for name in ("cc", "gcc", "clang"):
+        if shutil.which(name):
+            return [name]
+    raise BuildError("there is no C compiler: on Debian, `apt install gcc libc6-dev`")
+
+
+def compiler_version() -> str:
+    """Returns the first line of what the compiler says of itself."""
+    return _run([*compiler(), "--version"]).splitlines()[0]
+
+
+def shared_library(name: str, libraries: tuple[str, ...] = ()) -> ctypes.CDLL:
+    """Compiles native/<name>.c, linked with `libraries`, and loads it. Calls release the GIL.
+
+    What the library defines itself comes before what the process has, also for its own libraries.
+    """
+    source = NATIVE / f"{name}.c"
+    links = [f"-l{library}" for library in libraries]
+    target = _cached(f"{name}.so", [*compiler(), *FLAGS, *links], [])
+    if not target.exists():
+        if libraries:
+            _require_header("event2/event.h", "libevent-dev")
+        _compile([str(source), *links], target)
+    return ctypes.CDLL(str(target), mode=os.RTLD_NOW | os.RTLD_DEEPBIND)
+
+
+def cython_module(name: str) -> ModuleType:
+    """Compiles native/<name>.pyx against cyevent and imports it."""
+    root = Path(cyevent().__file__).parent
+    doors = sorted(root.rglob("*.pxd"))
+    target = _cached(
+        f"{name}{sysconfig.get_config_var('EXT_SUFFIX')}", [*compiler(), *FLAGS, str(root)], doors
+    )
+    if not target.exists():
+        if importlib.util.find_spec("Cython") is None:
+            raise BuildError("Cython is missing: `pip install '.[perf]'`")
+        include = sysconfig.get_path("include")
+        _require_header("Python.h", "python3-dev", f"-I{include}")
+        c_file = target.parent / f"{name}.{os.getpid()}.c"
+        source = str(NATIVE / f"{name}.pyx")
+        include_path = f"-I{root.parent}"
+        _say(f"compiling {name}.pyx")
+        _run([sys.executable, "-m", "cython", "-3", include_path, source, "-o", str(c_file)])
+        _compile([str(c_file), f"-I{include}", f"-I{NATIVE}"], target)
+        c_file.unlink()
+    loader = importlib.machinery.ExtensionFileLoader(name, str(target))
+    spec = importlib.util.spec_from_file_location(name, target, loader=loader)
+    module = importlib.util.module_from_spec(spec)
+    loader.exec_module(module)
+    return module
+
+
+def _cached(file_name: str, command: list[str], doors: list[Path]) -> Path:
+    """Returns where the product of these inputs is kept."""
+    digest = hashlib.sha256()
+    for part in (*command, sys.version, cyevent().__version__):
+        digest.update(part.encode() + b"\0")
+    for path in sorted(NATIVE.iterdir()) + doors:
+        digest.update(path.read_bytes() + b"\0")
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cyevent-perf"
+    directory = cache / digest.hexdigest()[:16]
+    directory.mkdir(parents=True, exist_ok=True)
+    return directory / file_name
+
+
+def _compile(arguments: list[str], target: Path) -> None:
+    """Compiles to `target`, which appears whole or not at all."""
+    _say(f"compiling {target.name}")
+    partial = target.with_name(f"{target.name}.{os.getpid()}")
+    # The libraries come last: the linker takes from them what the sources before need.
+    _run([*compiler(), *FLAGS, "-o", str(partial), *arguments])
+    partial.replace(target)
+
+
+def _require_header(header: str, package: str, *flags: str) -> None:
+    command = [*compiler(), *flags, "-E", "-x", "c", "-"]
+    check = subprocess.run(command, input=f"#include <{header}>\n", capture_output=True, text=True)
+    if check.returncode:
+        raise BuildError(f"<{header}> is missing: on Debian, `apt install {package}`")
+
+
+def _run(command: list[str]) -> str:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True)
+    except OSError as error:
+        raise BuildError(f"{command[0]} cannot be run: {error.strerror}") from error
+    if done.returncode:
+        raise BuildError(f"{shlex.join(command)} failed:\n{done.stderr or done.stdout}")
+    return done.stdout
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
