@@ -31,7 +31,7 @@ from cyevent.core.threads cimport (
     evthread_enable_lock_debuging, evthread_use_pthreads_with_flags,
 )
 from cyevent.core.event cimport (
-    event_new, event_assign, event_free, event_self_cbarg, event_base_set, 
+    event_new, event_assign, event_free, event_self_cbarg, event_base_set,
     event_add, event_remove_timer, event_del, event_del_block, event_del_noblock, event_active,
     event_pending, event_initialized, event_priority_set, event_get_priority, event_get_fd,
     event_get_base, event_get_events, event_get_callback, event_get_callback_arg,
@@ -50,7 +50,7 @@ from cyevent.core.base cimport (
     event_base_new, event_base_new_with_config, event_base_free, event_base_free_nofinalize,
     event_reinit, event_base_priority_init, event_base_get_npriorities, event_base_get_method,
     event_base_get_signal_method, event_base_get_features, event_get_supported_methods,
-    event_base_get_num_events, event_base_get_max_events, 
+    event_base_get_num_events, event_base_get_max_events,
     event_base_gettimeofday_cached, event_base_update_cache_time,
     event_gettime_monotonic, evthread_make_base_notifiable, event_get_version,
     event_get_version_number,

@@ -1,9 +1,9 @@
 """Compiles the native halves of the benchmarks on first use.
 
-libevent's half is a shared library for ctypes, cyevent's is an extension module that cimports cyevent as any
-Cython program would. Both are kept in $XDG_CACHE_HOME/cyevent-perf under a name made of everything they
-depend on: the sources here, cyevent's version and its .pxd files (which hold the struct layouts), the
-interpreter, the compiler and its flags.
+libevent's half is a shared library for ctypes, cyevent's is an extension module that cimports
+cyevent as any Cython program would. Both are kept in $XDG_CACHE_HOME/cyevent-perf under a name made
+of everything they depend on: the sources here, cyevent's version and its .pxd files (which hold the
+struct layouts), the interpreter, the compiler and its flags.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class BuildError(Exception):
 
 
 def cyevent() -> ModuleType:
-    """Returns the package under test: the checkout's, if it is built in place, else the installed one."""
+    """Returns the package under test: the checkout's if built in place, else the installed."""
     try:
         return _import_cyevent()
     except ImportError as error:
@@ -46,8 +46,8 @@ def cyevent() -> ModuleType:
         return _import_cyevent()
     except ImportError:
         raise BuildError(
-            f"cyevent cannot be imported ({reason}): install it with `pip install .`, or build it in "
-            "place with `python setup.py build_ext --inplace`"
+            f"cyevent cannot be imported ({reason}): install it with `pip install .`, or build it "
+            "in place with `python setup.py build_ext --inplace`"
         ) from reason
 
 

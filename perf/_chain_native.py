@@ -19,7 +19,7 @@ class Round(NamedTuple):
 
 
 class Ring(NamedTuple):
-    """What a round is run on: the descriptors (read end, write end, read end, ...) and the numbers."""
+    """What a round is run on. fds: read end, write end, read end, ..."""
 
     fds: array[int]
     active: int
@@ -114,8 +114,8 @@ class CyeventPeer:
 class Libraries:
     """Those that can be opened, compiled once.
 
-    libevent's locks are switched on for the whole process and for good, so what is measured without them
-    has to come first.
+    libevent's locks are switched on for the whole process and for good, so what is measured without
+    them has to come first.
     """
 
     def __init__(self) -> None:

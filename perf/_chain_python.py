@@ -1,8 +1,8 @@
-"""The chain's peers with Python callbacks: cyevent's Event, and add_reader of asyncio and of uvloop.
+"""The chain's peers with Python callbacks: cyevent's Event, asyncio's and uvloop's add_reader.
 
-All run the very same callback. It takes what cyevent passes, (fd, what, index); add_reader is told to pass
-the same. Before the timed section each loop makes one turn that finds nothing, as libevent's benchmark does:
-uvloop tells the kernel of its readers only then.
+All run the very same callback. It takes what cyevent passes, (fd, what, index); add_reader is told
+to pass the same. Before the timed section each loop makes one turn that finds nothing, as
+libevent's benchmark does: uvloop tells the kernel of its readers only then.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
-import resource
 import selectors
 import time
 from collections import deque
@@ -77,13 +76,13 @@ class Timing:
 
     def restart(self) -> None:
         """What was done since the last mark belongs to no section."""
-        self.cpu = _thread_cpu()
+        self.cpu = time.thread_time_ns()
         self.began = time.perf_counter_ns()
 
     def stop(self) -> None:
         """Ends the section that restart() began."""
         self.loop = time.perf_counter_ns() - self.began
-        self.cpu = _thread_cpu() - self.cpu
+        self.cpu = time.thread_time_ns() - self.cpu
         self.mark()
 
     def round(self) -> Round:
@@ -93,7 +92,7 @@ class Timing:
 
 
 class CyeventPeer:
-    """cyevent's own Python face. The loop ends as a user would end it, by loopbreak() in a callback."""
+    """cyevent's Python face, its loop ended as a user would: by loopbreak() in a callback."""
 
     def __init__(self, method: str, ring: Ring, threadsafe: bool = True) -> None:
         self.cyevent = _build.cyevent()
@@ -163,7 +162,7 @@ class AsyncioPeer:
 
 
 class CallbackPeer:
-    """The callbacks alone, called one after another by nobody's loop: what all others have in common."""
+    """The callbacks alone, called in turn without a loop: what all others have in common."""
 
     def __init__(self, ring: Ring) -> None:
         self.done = False
@@ -225,8 +224,3 @@ def open_peer(name: str, method: str, ring: Ring) -> Any | None:
     if method == "select" and max(ring.fds) >= FD_SETSIZE - 16:
         return None
     return AsyncioPeer(asyncio.SelectorEventLoop(getattr(selectors, selector)()), ring)
-
-
-def _thread_cpu() -> int:
-    usage = resource.getrusage(resource.RUSAGE_THREAD)
-    return int((usage.ru_utime + usage.ru_stime) * 1e9)

@@ -27,7 +27,7 @@ def quantile(ordered: Sequence[float], fraction: float) -> float:
 
 
 def ratio(samples: Sequence[float], reference: Sequence[float]) -> float:
-    """Returns the ratio of the medians; not a number when the reference was too short to resolve."""
+    """Returns the ratio of the medians; not a number when the reference is zero."""
     denominator = statistics.median(reference)
     return statistics.median(samples) / denominator if denominator > 0 else math.nan
 
@@ -35,20 +35,25 @@ def ratio(samples: Sequence[float], reference: Sequence[float]) -> float:
 def ratio_above(
     samples: Sequence[float], reference: Sequence[float], floor: Sequence[float]
 ) -> float:
-    """Returns the ratio of what both take above a floor that neither can go below."""
-    lowest = statistics.median(floor)
-    denominator = statistics.median(reference) - lowest
-    return (statistics.median(samples) - lowest) / denominator if denominator > 0 else math.nan
+    """Returns the ratio of what both take above a floor; not a number when the reference is as
+    good as on it. Negative when the samples are below the floor: they ask the kernel for less."""
+    lowest, denominator = statistics.median(floor), statistics.median(reference)
+    above = denominator - lowest
+    if above < 0.02 * denominator:
+        return math.nan
+    return (statistics.median(samples) - lowest) / above
 
 
 def round_ratios(samples: Sequence[float], reference: Sequence[float]) -> list[float]:
-    """Returns the ratio of each round: noise that lasts longer than a round is in both and cancels."""
+    """Returns the ratio of each round: noise longer than a round is in both and cancels."""
     return [a / b for a, b in zip(samples, reference, strict=False) if b > 0]
 
 
 def format_ratio(value: float) -> str:
     """Returns a ratio as text, or a dash for none."""
-    return "-" if math.isnan(value) else f"{value:.2f}x"
+    if math.isnan(value):
+        return "-"
+    return f"{value:.2f}x" if value >= 0 else "<0"
 
 
 def format_number(value: float) -> str:

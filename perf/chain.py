@@ -1,10 +1,11 @@
 """The benchmark of libevent's home page: chained readiness events.
 
-Of many socket pairs one (or a hundred) is given a byte; whoever reads a byte writes one to the next pair,
-until a thousand have been written. The time from the first bytes to the last one read is taken against the
-number of descriptors, by method, for C callbacks (beside libevent's own library and bare system calls) and
-for Python callbacks (beside asyncio's and uvloop's add_reader). All peers of a figure run in this process, on
-the same socket pairs, one round each in turn, each alone in the kernel's tables while it runs.
+Of many socket pairs one (or a hundred) is given a byte; whoever reads a byte writes one to the next
+pair, until a thousand have been written. The time from the first bytes to the last one read is
+taken against the number of descriptors, by method, for C callbacks (beside libevent's own library
+and bare system calls) and for Python callbacks (beside asyncio's and uvloop's add_reader). All
+peers of a figure run in this process, on the same socket pairs, one round each in turn, each alone
+in the kernel's tables while it runs.
 """
 
 from __future__ import annotations
@@ -82,10 +83,11 @@ class Figure:
                 found[f"{peer} cpu"] = _stats.ratio(
                     self.values("cyevent", "cpu"), self.values(peer, "cpu")
                 )
-                if "floor" in self.samples:
-                    found[f"{peer} above the floor"] = _stats.ratio_above(
-                        mine, theirs, self.values("floor", "loop")
-                    )
+                for lowest in ("floor", "callback"):
+                    if lowest in self.samples:
+                        found[f"{peer} above the {lowest}"] = _stats.ratio_above(
+                            mine, theirs, self.values(lowest, "loop")
+                        )
         return {name: value for name, value in found.items() if not math.isnan(value)}
 
 
@@ -166,7 +168,7 @@ class Benchmark:
         return self.libraries.open(name, method, group == "c-locked", ring)
 
     def _rounds(self, figure: Figure, peers: dict[str, Peer], ring: Ring, rounds: int) -> None:
-        """Each round every peer has a turn; who begins changes, so that none always follows the same."""
+        """Each round every peer has a turn; who begins changes."""
         names = list(peers)
         figure.samples = {name: [] for name in names}
         for number in range(-1, rounds):
@@ -181,7 +183,7 @@ class Benchmark:
                     figure.samples[name].append(times)
 
 
-# --- telling ----------------------------------------------------------------------------------------
+# --- telling ------------------------------------------------------------------------------------
 
 
 def _median(figure: Figure, peer: str, *sections: str) -> float:
@@ -216,13 +218,13 @@ def _native_table(figures: list[Figure]) -> str:
 def _python_table(figures: list[Figure]) -> str:
     peers = ["floor", "callback", "cyevent", "uvloop", "asyncio"]
     header = ["method", "active", "descr.", *peers]
-    header += ["/uvloop", "/asyncio", "with setup", "cpu", "above floor"]
+    header += ["/uvloop", "/asyncio", "cpu", "with setup", "above floor", "above callback"]
     rows = []
     for figure in figures:
         ratios = figure.ratios()
         reference = "uvloop" if "uvloop" in figure.samples else "asyncio"
-        names = ["uvloop", "asyncio", *(f"{reference} {name}" for name in ("with setup", "cpu"))]
-        names.append(f"{reference} above the floor")
+        further = ("cpu", "with setup", "above the floor", "above the callback")
+        names = ["uvloop", "asyncio", *(f"{reference} {name}" for name in further)]
         rows.append(
             [figure.method, str(figure.active), str(figure.descriptors)]
             + [_stats.format_number(_median(figure, peer, "loop")) for peer in peers]
@@ -260,8 +262,9 @@ LOOKS = {  # dash and marker by peer; the color is the method's
     "uvloop": (1, "triangle"),
     "asyncio": (3, "square"),
     "floor": (2, "cross"),
-    "callback": (2, "triangle"),
+    "callback": (2, "cross"),
 }
+LABELS = {"floor": "bare {method}", "callback": "callbacks alone"}
 
 
 def draw(figures: list[Figure], options: argparse.Namespace, directory: Path) -> list[Path]:
@@ -270,9 +273,7 @@ def draw(figures: list[Figure], options: argparse.Namespace, directory: Path) ->
     for active in options.active:
         panels = []
         for group, title in (("c", "C callbacks"), ("python", "Python callbacks")):
-            panel = svgplot.Panel(
-                title, "descriptors", f"microseconds for {options.writes} events"
-            )
+            panel = svgplot.Panel(title, "descriptors", f"microseconds for {options.writes} events")
             chosen = [f for f in figures if f.group == group and f.active == active]
             for color, method in enumerate(METHODS):
                 for peer, (dash, marker) in LOOKS.items():
@@ -281,8 +282,11 @@ def draw(figures: list[Figure], options: argparse.Namespace, directory: Path) ->
                         for f in chosen
                         if f.method == method and peer in f.samples
                     ]
-                    if points and not (group == "python" and peer == "floor"):
-                        label = f"{peer}, {method}" if peer != "floor" else f"bare {method}"
+                    # In the right panel the callbacks alone are the floor; they know no method.
+                    other_floor = peer == "floor" or (peer == "callback" and method != "epoll")
+                    if points and (group == "c" or not other_floor):
+                        label = LABELS.get(peer, "{peer}, {method}")
+                        label = label.format(peer=peer, method=method)
                         panel.series.append(svgplot.Series(label, points, color, dash, marker))
             panels.append(panel)
         connections = "one active connection" if active == 1 else f"{active} active connections"
@@ -292,7 +296,7 @@ def draw(figures: list[Figure], options: argparse.Namespace, directory: Path) ->
     return paths
 
 
-# --- the command line -------------------------------------------------------------------------------
+# --- the command line ---------------------------------------------------------------------------
 
 
 def descriptor_limit() -> int:
@@ -392,7 +396,9 @@ def main(arguments: list[str] | None = None) -> int:
     print(report(benchmark.figures, options))
     _results.write_json(options.json, document)
     paths = draw(benchmark.figures, options, options.plot)
-    _results.progress(f"{document['seconds']} s; wrote {options.json}, {', '.join(map(str, paths))}")
+    _results.progress(
+        f"{document['seconds']} s; wrote {options.json}, {', '.join(map(str, paths))}"
+    )
     return 0
 
 

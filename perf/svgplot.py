@@ -13,19 +13,15 @@ from pathlib import Path
 
 WIDTH = 560  # of a panel's plotting area, with its margins
 HEIGHT = 400
-LEFT, RIGHT, TOP, BOTTOM = 70, 16, 56, 48
+LEFT, RIGHT, TOP, BOTTOM = 70, 24, 56, 48
 LEGEND_LINE = 18
 LEGEND_COLUMNS = 2
 
 # Distinct in hue and in lightness, so that they can be told apart in gray and by the color blind.
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#000000", "#e69f00", "#56b4e9")
 DASHES = ("", "7 4", "2 3", "9 3 2 3")
-STYLE = (
-    "text{font-family:Helvetica,Arial,sans-serif;font-size:12px;fill:#222}"
-    ".title{font-size:15px;font-weight:bold}.panel{font-size:13px;font-weight:bold}"
-    ".grid{stroke:#ddd;stroke-width:1}.frame{fill:none;stroke:#666;stroke-width:1}"
-    ".line{fill:none;stroke-width:2}"
-)
+# Attributes rather than a style sheet: every viewer knows them.
+TEXT = 'font-family="Helvetica,Arial,sans-serif" font-size="12" fill="#222"'
 
 
 @dataclass
@@ -62,10 +58,10 @@ def render(title: str, panels: Sequence[Panel]) -> str:
     width, height = WIDTH * max(len(panels), 1), HEIGHT + LEGEND_LINE * (lines + 1)
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
-        f'viewBox="0 0 {width} {height}" role="img">',
-        f"<title>{escape(title)}</title><style>{STYLE}</style>",
+        f'viewBox="0 0 {width} {height}" {TEXT} role="img">',
+        f"<title>{escape(title)}</title>",
         f'<rect width="{width}" height="{height}" fill="#fff"/>',
-        f'<text class="title" x="{width / 2:.0f}" y="22" text-anchor="middle">'
+        f'<text x="{width / 2:.0f}" y="22" text-anchor="middle" font-size="15" font-weight="bold">'
         f"{escape(title)}</text>",
     ]
     for i, panel in enumerate(panels):
@@ -108,19 +104,19 @@ def _panel(panel: Panel) -> Iterator[str]:
     x_axis = _Axis([x for x, _ in points], left, right)
     y_axis = _Axis([y for _, y in points], bottom, top)
     yield (
-        f'<text class="panel" x="{(left + right) / 2}" y="{top - 12}" text-anchor="middle">'
-        f"{escape(panel.title)}</text>"
+        f'<text x="{(left + right) / 2}" y="{top - 12}" text-anchor="middle" font-size="13" '
+        f'font-weight="bold">{escape(panel.title)}</text>'
     )
     for tick in x_axis.ticks:
         x = x_axis.at(tick)
-        yield f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{top}" y2="{bottom}"/>'
+        yield f'<line stroke="#ddd" x1="{x:.1f}" x2="{x:.1f}" y1="{top}" y2="{bottom}"/>'
         yield f'<text x="{x:.1f}" y="{bottom + 17}" text-anchor="middle">{_number(tick)}</text>'
     for tick in y_axis.ticks:
         y = y_axis.at(tick)
-        yield f'<line class="grid" x1="{left}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}"/>'
+        yield f'<line stroke="#ddd" x1="{left}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}"/>'
         yield f'<text x="{left - 7}" y="{y + 4:.1f}" text-anchor="end">{_number(tick)}</text>'
     yield (
-        f'<rect class="frame" x="{left}" y="{top}" width="{right - left}" '
+        f'<rect fill="none" stroke="#666" x="{left}" y="{top}" width="{right - left}" '
         f'height="{bottom - top}"/>'
     )
     yield (
@@ -153,7 +149,7 @@ def _line(
     dash = DASHES[series.dash % len(DASHES)]
     path = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
     yield (
-        f'<polyline class="line" stroke="{color}" points="{path}"'
+        f'<polyline fill="none" stroke="{color}" stroke-width="2" points="{path}"'
         + (f' stroke-dasharray="{dash}"' if dash else "")
         + "/>"
     )

@@ -5,8 +5,7 @@ from cyevent.buffer.types cimport evbuffer_cb_info
 from cyevent.buffer.evbuffer cimport evbuffer_decref_and_unlock_
 from cyevent.core.memory cimport mm_malloc, mm_free
 from cyevent.core.queue cimport (
-    event_deferred_cb_init_, event_deferred_cb_schedule_, event_deferred_cb_cancel_,
-)
+    event_deferred_cb_init_, event_deferred_cb_schedule_, )
 from cyevent.core.threads cimport EVLOCK_LOCK, EVLOCK_UNLOCK
 from cyevent.core.types cimport event_callback
 
@@ -134,6 +133,10 @@ cdef void evbuffer_run_callbacks_(evbuffer *buf) noexcept nogil:
 cdef void run_deferred(event_callback *cb, void *arg) noexcept nogil:
     cdef evbuffer *buf = <evbuffer *>arg
     cdef unsigned both = EVBUFFER_CB_ENABLED | EVBUFFER_CB_NODEFER
+    cdef event_base *base = buf.cb_queue
+    if buf.lock != NULL and base.before_wait != NULL:
+        # The lock's holder may be waiting for what the loop still has of an interpreter.
+        base.before_wait(base.binding)
     EVLOCK_LOCK(buf.lock)
     walk(buf, both, EVBUFFER_CB_ENABLED, True)
     evbuffer_decref_and_unlock_(buf)

@@ -1,6 +1,6 @@
 """The evbuffer's life, and bytes in and out of it by copy and by reference."""
 
-from libc.string cimport memcpy, memmove, memset
+from libc.string cimport memcpy, memmove
 from cyevent.buffer.chain cimport *
 from cyevent.buffer.types cimport *
 from cyevent.buffer.types cimport evbuffer_chain_reference

@@ -1,9 +1,7 @@
 # The evbuffer's extension class.
 
-from cpython.buffer cimport Py_buffer
-from cyevent.buffer.types cimport (
-    evbuffer, evbuffer_cb_entry, evbuffer_chain, evbuffer_iovec, evbuffer_ptr,
-)
+from cyevent.buffer.pybytes cimport Reservation as Space
+from cyevent.buffer.types cimport evbuffer, evbuffer_ptr
 from cyevent.core.reactor cimport EventBase
 
 
@@ -13,9 +11,10 @@ cdef class EvBuffer:
     cdef evbuffer *buf
     cdef bint busy
     cdef bint borrowed
+    cdef bint detached         # what was borrowed is given back
     cdef EventBase owner       # whose exception handler gets what a callback raises; or None
     cdef list callbacks        # the BufferCallbacks that are added
-    cdef Reservation reserved  # what commit() is about
+    cdef Space reserved  # what commit() is about
     cdef object __weakref__
 
     # The struct, locked. Raises ValueError when closed. leave() unlocks it.
@@ -29,29 +28,5 @@ cdef class EvBuffer:
     cdef object transfer(self, int fd, Py_ssize_t n, bint out)
 
 
-cdef class BufferCallback:
-    cdef EvBuffer buffer_
-    cdef evbuffer_cb_entry *entry  # NULL once removed
-    cdef object callback_
-
-    cdef void drop(self) noexcept
-    cdef evbuffer *live(self) except NULL
-    cdef int set_flag(self, unsigned flag, bint value) except -1
-
-
-cdef class Reservation:
-    cdef EvBuffer buffer_
-    cdef evbuffer_iovec vec[2]
-    cdef int nvec
-    cdef list views
-
-    cdef void end(self) noexcept
-
-
 # A view of a bufferevent's buffer.
 cdef EvBuffer evbuffer_view(evbuffer *buf, EventBase owner)
-# Adds a bytes-like object's bytes, by copy or by reference. 0, or raises naming the argument.
-cdef int add_object(evbuffer *buf, object data, str name) except -1
-cdef int add_object_reference(evbuffer *buf, object data, Py_ssize_t offset, Py_ssize_t length) except -1
-# Removes the first n bytes (all if negative), as far as there are, with the lock held.
-cdef bytes take_bytes(evbuffer *buf, Py_ssize_t n)

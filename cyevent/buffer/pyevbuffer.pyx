@@ -1,140 +1,39 @@
-"""EvBuffer: the evbuffer for Python.
+"""EvBuffer: the evbuffer for Python."""
 
-Memoryviews that a buffer hands out hold the chain that their bytes are in. Draining, moving or freeing the
-buffer leaves those bytes where they are until the last view of them is gone.
-"""
-
-cimport cython
 from cpython.buffer cimport (
-    Py_buffer, PyBuffer_FillInfo, PyBuffer_Release, PyBUF_SIMPLE, PyBUF_WRITABLE,
-    PyObject_CheckBuffer, PyObject_GetBuffer,
+    Py_buffer, PyBuffer_Release, PyBUF_WRITABLE, PyObject_CheckBuffer, PyObject_GetBuffer,
 )
-from cpython.bytes cimport (
-    PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE,
-)
-from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc
-from cpython.ref cimport PyObject
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.errno cimport errno
 from cyevent.buffer.callbacks cimport evbuffer_invoke_callbacks_
 from cyevent.buffer.chain cimport *
 from cyevent.buffer.evbuffer cimport *
 from cyevent.buffer.evbuffer cimport (
-    evbuffer_copy_nolock_, evbuffer_decref_and_unlock_, evbuffer_discard_nolock_, evbuffer_incref_,
+    evbuffer_copy_nolock_, evbuffer_decref_and_unlock_, evbuffer_discard_nolock_,
 )
 from cyevent.buffer.io cimport *
+from cyevent.buffer.pybytes import Reservation  # noqa: F401
+from cyevent.buffer.pybytes cimport (
+    add_object, add_object_reference, chain_view, frozen_or_memory, get_bytes, take_bytes,
+)
+from cyevent.buffer.pycallbacks import BufferCallback  # noqa: F401
+from cyevent.buffer.pycallbacks cimport BufferCallback as Callback, buffer_changed
 from cyevent.buffer.reserve cimport *
 from cyevent.buffer.search cimport *
 from cyevent.buffer.transfer cimport *
 from cyevent.buffer.types cimport *
-from cyevent.buffer.types cimport evbuffer_cb_info
 from cyevent.core.arguments cimport check_callable, descriptor, integer, os_error
-from cyevent.core.sys cimport EAGAIN, ENOMEM, set_errno
+from cyevent.core.sys cimport ENOMEM, set_errno
 from cyevent.core.threads cimport EVLOCK_LOCK, EVLOCK_UNLOCK
 
 cdef extern from "Python.h":
     Py_ssize_t PY_SSIZE_T_MAX
-    int PyGILState_Ensure() noexcept nogil
-    void PyGILState_Release(int state) noexcept nogil
-    int Py_IsInitialized() noexcept nogil
-
-cdef extern from *:
-    """
-    static void write_unraisable(PyObject *exception, PyObject *thing) {
-        PyErr_SetObject((PyObject *)Py_TYPE(exception), exception);
-        PyErr_WriteUnraisable(thing);
-    }
-    """
-    void write_unraisable(object exception, PyObject *thing)
 
 EOL_ANY = EVBUFFER_EOL_ANY
 EOL_CRLF = EVBUFFER_EOL_CRLF
 EOL_CRLF_STRICT = EVBUFFER_EOL_CRLF_STRICT
 EOL_LF = EVBUFFER_EOL_LF
 EOL_NUL = EVBUFFER_EOL_NUL
-
-
-# --- bytes from Python ------------------------------------------------------------------------------
-
-cdef int failed(evbuffer *buf, bint at_front) except -1:
-    """Raises for a core function that returned -1."""
-    if buf.freeze_start if at_front else buf.freeze_end:
-        raise BufferError(f"the {'front' if at_front else 'end'} of the buffer is frozen")
-    raise MemoryError()
-
-
-cdef int get_bytes(object data, Py_buffer *view, str name) except -1:
-    if not PyObject_CheckBuffer(data):
-        raise TypeError(f"{name} must be a bytes-like object, not {type(data).__name__}")
-    PyObject_GetBuffer(data, view, PyBUF_SIMPLE)
-    return 0
-
-
-cdef int add_object(evbuffer *buf, object data, str name) except -1:
-    cdef Py_buffer view
-    cdef int result
-    if PyBytes_CheckExact(data):
-        result = evbuffer_add(buf, PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
-    else:
-        get_bytes(data, &view, name)
-        result = evbuffer_add(buf, view.buf, view.len)
-        PyBuffer_Release(&view)
-    if result < 0:
-        failed(buf, False)
-    return 0
-
-
-cdef void lender_done(const void *data, size_t datlen, void *extra) noexcept nogil:
-    """The last byte of a Python object's memory has left."""
-    cdef int state
-    if not Py_IsInitialized():
-        return
-    state = PyGILState_Ensure()
-    (<void (*)(void *) noexcept nogil>release_lender)(extra)
-    PyGILState_Release(state)
-
-
-cdef void release_lender(void *extra) noexcept:
-    PyBuffer_Release(<Py_buffer *>extra)
-    PyMem_RawFree(extra)
-
-
-cdef int add_object_reference(evbuffer *buf, object data, Py_ssize_t offset,
-                              Py_ssize_t length) except -1:
-    cdef Py_buffer *view = <Py_buffer *>PyMem_RawMalloc(sizeof(Py_buffer))
-    if view == NULL:
-        raise MemoryError()
-    try:
-        get_bytes(data, view, "data")
-    except:
-        PyMem_RawFree(view)
-        raise
-    try:
-        if not 0 <= offset <= view.len:
-            raise ValueError(f"offset must be 0 to {view.len}, not {offset}")
-        if length < -1 or length > view.len - offset:
-            raise ValueError(f"length must be -1 to {view.len - offset}, not {length}")
-        if length < 0:
-            length = view.len - offset
-        if evbuffer_add_reference_with_offset(buf, view.buf, offset, length, lender_done, view) < 0:
-            failed(buf, False)
-    except:
-        release_lender(view)
-        raise
-    return 0
-
-
-cdef bytes take_bytes(evbuffer *buf, Py_ssize_t n):
-    cdef bytes result
-    if n < 0 or <size_t>n > buf.total_len:
-        n = <Py_ssize_t>buf.total_len
-    if buf.freeze_start:
-        failed(buf, True)
-    result = PyBytes_FromStringAndSize(NULL, n)
-    if n:
-        evbuffer_copy_nolock_(buf.first, 0, PyBytes_AS_STRING(result), n)
-        evbuffer_discard_nolock_(buf, n)
-        evbuffer_invoke_callbacks_(buf)
-    return result
 
 
 cdef Py_ssize_t size_argument(object n, str name) except -2:
@@ -144,156 +43,6 @@ cdef Py_ssize_t size_argument(object n, str name) except -2:
 
 cdef Py_ssize_t count_argument(object n, str name) except -2:
     return <Py_ssize_t>integer(n, name, 0, PY_SSIZE_T_MAX)
-
-
-# --- views ------------------------------------------------------------------------------------------
-
-@cython.final
-@cython.internal
-cdef class ChainView:
-    """What a memoryview of a buffer's bytes looks at."""
-    cdef evbuffer_chain *chain     # referenced
-    cdef void *data
-    cdef Py_ssize_t length
-    cdef bint readonly
-
-    def __dealloc__(self):
-        if self.chain != NULL:
-            evbuffer_chain_free_(self.chain)
-
-    def __getbuffer__(self, Py_buffer *view, int flags):
-        PyBuffer_FillInfo(view, self, self.data, self.length, self.readonly, flags)
-
-    def __releasebuffer__(self, Py_buffer *view):
-        pass
-
-
-cdef object chain_view(evbuffer_chain *chain, void *data, Py_ssize_t length, bint readonly):
-    cdef ChainView view = ChainView.__new__(ChainView)
-    chain_ref(chain)
-    view.chain = chain
-    view.data = data
-    view.length = length
-    view.readonly = readonly
-    return memoryview(view)
-
-
-# --- callbacks --------------------------------------------------------------------------------------
-
-cdef void buffer_changed(evbuffer *buf, const evbuffer_cb_info *info, void *arg) noexcept nogil:
-    cdef int state = PyGILState_Ensure()
-    (<void (*)(void *, const evbuffer_cb_info *) noexcept nogil>run_buffer_callback)(arg, info)
-    PyGILState_Release(state)
-
-
-cdef void run_buffer_callback(void *arg, const evbuffer_cb_info *info) noexcept:
-    cdef BufferCallback self = <BufferCallback>arg
-    cdef EvBuffer buffer = self.buffer_
-    cdef object callback = self.callback_
-    if buffer is None or callback is None:
-        return
-    try:
-        callback(buffer, info.orig_size, info.n_added, info.n_deleted)
-    except BaseException as exception:
-        if buffer.owner is not None:
-            buffer.owner.failed(exception, callback)
-        else:
-            write_unraisable(exception, <PyObject *>callback)
-
-
-@cython.final
-cdef class BufferCallback:
-    """A callback of an EvBuffer; what `EvBuffer.add_callback` returns."""
-
-    def __init__(self):
-        raise TypeError("BufferCallback is made by EvBuffer.add_callback")
-
-    cdef void drop(self) noexcept:
-        if self.entry != NULL:
-            if self.buffer_.buf != NULL:
-                evbuffer_remove_cb_entry(self.buffer_.buf, self.entry)
-            self.entry = NULL
-
-    cdef evbuffer *live(self) except NULL:
-        if self.entry == NULL:
-            raise ValueError("the callback is removed")
-        return self.buffer_.enter()
-
-    cdef int set_flag(self, unsigned flag, bint value) except -1:
-        cdef evbuffer *buf = self.live()
-        if value:
-            evbuffer_cb_set_flags(buf, self.entry, flag)
-        else:
-            evbuffer_cb_clear_flags(buf, self.entry, flag)
-        EVLOCK_UNLOCK(buf.lock)
-        return 0
-
-    def remove(self):
-        """Ends the callbacks. Harmless when repeated."""
-        cdef EvBuffer buffer = self.buffer_
-        cdef evbuffer *buf
-        if self.entry != NULL:
-            buf = buffer.enter()
-            self.drop()
-            EVLOCK_UNLOCK(buf.lock)
-            buffer.callbacks.remove(self)
-
-    @property
-    def callback(self):
-        """The callable."""
-        return self.callback_
-
-    @property
-    def enabled(self):
-        """False to leave the callback out for a while."""
-        return self.entry != NULL and self.entry.flags & EVBUFFER_CB_ENABLED != 0
-
-    @enabled.setter
-    def enabled(self, bint value):
-        self.set_flag(EVBUFFER_CB_ENABLED, value)
-
-    @property
-    def nodefer(self):
-        """True to be called at once although the buffer's callbacks are deferred."""
-        return self.entry != NULL and self.entry.flags & EVBUFFER_CB_NODEFER != 0
-
-    @nodefer.setter
-    def nodefer(self, bint value):
-        self.set_flag(EVBUFFER_CB_NODEFER, value)
-
-
-# --- reserved space ---------------------------------------------------------------------------------
-
-@cython.final
-cdef class Reservation:
-    """Space at a buffer's end; what `EvBuffer.reserve` returns, for a with-statement."""
-
-    def __init__(self):
-        raise TypeError("Reservation is made by EvBuffer.reserve")
-
-    cdef void end(self) noexcept:
-        cdef list views = self.views
-        self.views = []
-        for view in views:
-            try:
-                view.release()
-            except BufferError:
-                # Somebody has a view of the view; it keeps the memory, nothing worse.
-                pass
-
-    def __enter__(self):
-        return list(self.views)
-
-    def __exit__(self, *exception):
-        if self.buffer_.reserved is self:
-            self.buffer_.reserved = None
-        self.end()
-
-    def __len__(self):
-        return len(self.views)
-
-    def __getitem__(self, index):
-        return self.views[index]
 
 
 # --- the buffer -------------------------------------------------------------------------------------
@@ -335,12 +84,13 @@ cdef class EvBuffer:
             evbuffer_free(self.buf)
 
     cdef void detach(self) noexcept:
-        cdef BufferCallback callback
+        cdef Callback callback
         for callback in self.callbacks:
             callback.drop()
         self.callbacks = []
         if self.borrowed:
             self.buf = NULL
+            self.detached = True
 
     cdef int unusable(self) except -1:
         if self.busy:
@@ -391,7 +141,7 @@ cdef class EvBuffer:
             result = evbuffer_prepend(buf, view.buf, view.len)
             PyBuffer_Release(&view)
             if result < 0:
-                failed(buf, True)
+                frozen_or_memory(buf, True)
         finally:
             EVLOCK_UNLOCK(buf.lock)
 
@@ -429,9 +179,9 @@ cdef class EvBuffer:
             result = function(buf, source)
         if result < 0:
             if buf.freeze_start if at_front else buf.freeze_end:
-                failed(buf, at_front)
+                frozen_or_memory(buf, at_front)
             if moves and source.freeze_start:
-                failed(source, True)
+                frozen_or_memory(source, True)
             if errno == ENOMEM:
                 raise MemoryError()
             raise ValueError("other must not hold referenced bytes of a buffer or be this buffer")
@@ -444,19 +194,18 @@ cdef class EvBuffer:
         commit(), and nothing else may be done with the buffer before.
         """
         cdef evbuffer *buf
-        cdef Reservation space
+        cdef Space space
         cdef evbuffer_chain *chain
         cdef Py_ssize_t count = count_argument(n, "n")
         cdef int most = <int>integer(pieces, "pieces", 1, 2)
         cdef int i
         buf = self.enter()
         try:
-            space = Reservation.__new__(Reservation)
-            space.buffer_ = self
+            space = Space.__new__(Space)
             space.views = []
             space.nvec = evbuffer_reserve_space(buf, count, space.vec, most)
             if space.nvec < 0:
-                failed(buf, False)
+                frozen_or_memory(buf, False)
             chain = buf.last_with_datap[0]
             for i in range(space.nvec):
                 while chain_space(chain) == 0 or chain_space_ptr(chain) != space.vec[i].iov_base:
@@ -473,11 +222,11 @@ cdef class EvBuffer:
         `reserve`."""
         cdef Py_ssize_t left = count_argument(n, "n")
         cdef evbuffer *buf = self.enter()
-        cdef Reservation space = self.reserved
+        cdef Space space = self.reserved
         cdef evbuffer_iovec vec[2]
         cdef int i
         try:
-            if space is None:
+            if space is None or not space.nvec:
                 raise RuntimeError("no space is reserved")
             for i in range(space.nvec):
                 vec[i] = space.vec[i]
@@ -487,7 +236,7 @@ cdef class EvBuffer:
             if left:
                 raise ValueError(f"n must be at most the space reserved, {n - left}, not {n}")
             if buf.freeze_end:
-                failed(buf, False)
+                frozen_or_memory(buf, False)
             if evbuffer_commit_space(buf, vec, space.nvec) < 0:
                 raise RuntimeError("the buffer changed since space was reserved")
         finally:
@@ -528,7 +277,7 @@ cdef class EvBuffer:
             result = evbuffer_remove(buf, view.buf, view.len)
             PyBuffer_Release(&view)
             if result < 0:
-                failed(buf, True)
+                frozen_or_memory(buf, True)
             return result
         finally:
             EVLOCK_UNLOCK(buf.lock)
@@ -541,7 +290,7 @@ cdef class EvBuffer:
         cdef bytes result
         try:
             if buf.freeze_start:
-                failed(buf, True)
+                frozen_or_memory(buf, True)
             self.position(buf, offset, "offset", &pos)
             if count < 0 or <size_t>count > buf.total_len - pos.pos:
                 count = <Py_ssize_t>buf.total_len - pos.pos
@@ -557,7 +306,7 @@ cdef class EvBuffer:
         cdef evbuffer *buf = self.enter()
         try:
             if evbuffer_drain(buf, <size_t>count if count >= 0 else buf.total_len) < 0:
-                failed(buf, True)
+                frozen_or_memory(buf, True)
         finally:
             EVLOCK_UNLOCK(buf.lock)
 
@@ -575,7 +324,7 @@ cdef class EvBuffer:
             other.unusable()
         if buf == target:
             raise ValueError("other must not be this buffer")
-        length = evbuffer_get_length(buf)
+        length = buf.total_len
         if count >= 0 and <size_t>count < length:
             length = count
         left = length
@@ -588,8 +337,8 @@ cdef class EvBuffer:
                 moved = evbuffer_remove_buffer(buf, target, step)
             if moved < 0:
                 if buf.freeze_start:
-                    failed(buf, True)
-                failed(target, False)
+                    frozen_or_memory(buf, True)
+                frozen_or_memory(target, False)
             if moved == 0:
                 break
             left -= moved
@@ -609,7 +358,7 @@ cdef class EvBuffer:
         buf = self.enter()
         try:
             if buf.freeze_start:
-                failed(buf, True)
+                frozen_or_memory(buf, True)
             it = evbuffer_search_eol(buf, NULL, &eol_len, style)
             if it.pos < 0:
                 return None
@@ -773,28 +522,29 @@ cdef class EvBuffer:
         return self.transfer(target, count, True)
 
     cdef object transfer(self, int fd, Py_ssize_t n, bint out):
-        cdef evbuffer *buf = self.buf
+        cdef evbuffer *buf = self.enter()
         cdef int result, code
-        if buf == NULL:
-            self.unusable()
         if buf.freeze_start if out else buf.freeze_end:
-            failed(buf, out)
+            EVLOCK_UNLOCK(buf.lock)
+            frozen_or_memory(buf, out)
         if n > 0x7fffffff:
             n = 0x7fffffff
         # Other threads get an exception rather than a buffer that changes under their hands.
-        evbuffer_incref_(buf)
+        buf.refcnt += 1
         self.busy = True
         self.buf = NULL
+        EVLOCK_UNLOCK(buf.lock)
         with nogil:
             if out:
                 result = evbuffer_write_atmost(buf, fd, n)
             else:
                 result = evbuffer_read(buf, fd, <int>n)
             code = errno
+            EVLOCK_LOCK(buf.lock)
+            evbuffer_decref_and_unlock_(buf)
         self.busy = False
-        self.buf = buf
-        EVLOCK_LOCK(buf.lock)
-        evbuffer_decref_and_unlock_(buf)
+        if not self.detached:
+            self.buf = buf
         if result < 0:
             set_errno(code)
             raise os_error("write" if out else "read")
@@ -808,11 +558,11 @@ cdef class EvBuffer:
         Returns a BufferCallback with `remove`. nodefer: called at once even when callbacks are deferred.
         """
         cdef evbuffer *buf
-        cdef BufferCallback entry
+        cdef Callback entry
         check_callable(callback, "callback")
         buf = self.enter()
         try:
-            entry = BufferCallback.__new__(BufferCallback)
+            entry = Callback.__new__(Callback)
             entry.buffer_ = self
             entry.callback_ = callback
             entry.entry = evbuffer_add_cb(buf, buffer_changed, <void *>entry)

@@ -1,10 +1,9 @@
 """The buffer's memory itself: space to write into, bytes to look at where they are."""
 
-from libc.string cimport memcpy
 from cyevent.buffer.callbacks cimport evbuffer_invoke_callbacks_
 from cyevent.buffer.chain cimport *
 from cyevent.buffer.evbuffer cimport (
-    EVBUFFER_MAX, evbuffer_chain_insert_, evbuffer_drop_empty_, evbuffer_copy_nolock_,
+    EVBUFFER_MAX, evbuffer_chain_insert_, evbuffer_copy_nolock_,
 )
 from cyevent.buffer.types cimport *
 from cyevent.core.sys cimport set_errno, EINVAL, ENOMEM

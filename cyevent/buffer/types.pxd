@@ -146,5 +146,5 @@ cdef struct evbuffer:
     unsigned char dead_callbacks   # some are to be freed when walking is 0 again
     int refcnt
     void *parent                   # the bufferevent whose buffer this is, or NULL
-    event_base *cb_queue           # where deferred callbacks run
+    event_base *cb_queue           # where deferred callbacks run; a bufferevent's base in any case
     event_callback deferred

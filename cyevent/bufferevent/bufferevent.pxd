@@ -8,17 +8,11 @@ from cyevent.core.sys cimport evutil_socket_t, timeval
 from cyevent.core.types cimport event, event_base, EV_READ, EV_WRITE
 from cyevent.core.threads cimport EVLOCK_LOCK, EVLOCK_UNLOCK
 from cyevent.buffer.types cimport evbuffer, ev_ssize_t
+from cyevent.bufferevent.limits cimport *
 from cyevent.bufferevent.types cimport *
 from cyevent.bufferevent.types cimport (
     bufferevent, bufferevent_private, bufferevent_ops, bufferevent_data_cb, bufferevent_event_cb,
 )
-
-cdef enum:
-    # What the getters say while nobody has set anything, as in libevent. Then a read takes up to READ_AT_ONCE
-    # if so much arrives, and a write as much as the socket takes.
-    MAX_SINGLE_READ_DEFAULT = 16384
-    MAX_SINGLE_WRITE_DEFAULT = 16384
-    READ_AT_ONCE = 65536
 
 # Frees it when nothing of it can be running any more; callbacks end at once. Safe from its own callbacks.
 cdef void bufferevent_free(bufferevent *bev) noexcept nogil
@@ -65,13 +59,6 @@ cdef int bufferevent_getwatermark(bufferevent *bev, short events, size_t *lowmar
 # Calls the read or write callback if the watermarks are met, or with BEV_TRIG_IGNORE_WATERMARKS.
 cdef void bufferevent_trigger(bufferevent *bev, short iotype, int options) noexcept nogil
 cdef void bufferevent_trigger_event(bufferevent *bev, short what, int options) noexcept nogil
-# The most that is read or written at once; 0 restores the default.
-cdef int bufferevent_set_max_single_read(bufferevent *bev, size_t size) noexcept nogil
-cdef int bufferevent_set_max_single_write(bufferevent *bev, size_t size) noexcept nogil
-cdef ev_ssize_t bufferevent_get_max_single_read(bufferevent *bev) noexcept nogil
-cdef ev_ssize_t bufferevent_get_max_single_write(bufferevent *bev) noexcept nogil
-cdef ev_ssize_t bufferevent_get_max_to_read(bufferevent *bev) noexcept nogil
-cdef ev_ssize_t bufferevent_get_max_to_write(bufferevent *bev) noexcept nogil
 
 # --- for the kinds of bufferevents ---
 
@@ -102,6 +89,16 @@ cdef inline void BEV_LOCK(bufferevent *bev) noexcept nogil:
 
 cdef inline void BEV_UNLOCK(bufferevent *bev) noexcept nogil:
     EVLOCK_UNLOCK(BEV_UPCAST(bev).lock)
+
+
+# For the loop's own callbacks, and nobody else. The loop's thread may still have an interpreter's lock from the
+# callback before, and whoever holds ours may be waiting for that one.
+cdef inline void bufferevent_lock_in_loop_(bufferevent *bev) noexcept nogil:
+    cdef void *lock = BEV_UPCAST(bev).lock
+    if lock != NULL:
+        if bev.ev_base.before_wait != NULL:
+            bev.ev_base.before_wait(bev.ev_base.binding)
+        EVLOCK_LOCK(lock)
 
 
 cdef inline void bufferevent_incref_and_lock_(bufferevent *bev) noexcept nogil:

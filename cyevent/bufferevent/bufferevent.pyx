@@ -8,11 +8,11 @@ with it the descriptor.
 from libc.errno cimport errno
 from cyevent.buffer.callbacks cimport *
 from cyevent.buffer.evbuffer cimport *
+from cyevent.bufferevent.limits cimport READ_AT_ONCE
 from cyevent.buffer.transfer cimport evbuffer_add_buffer
 from cyevent.buffer.types cimport evbuffer_cb_info, EVBUFFER_CB_ENABLED, EVBUFFER_CB_NODEFER
 from cyevent.core.event cimport (
-    event_add, event_add_nolock_, event_del_nolock_, event_initialized, event_pending,
-    event_remove_timer,
+    event_add, event_del_nolock_, event_initialized, event_remove_timer,
 )
 from cyevent.core.log cimport event_warnx_
 from cyevent.core.memory cimport mm_free
@@ -89,7 +89,7 @@ cdef void run_deferred(event_callback *cb, void *arg) noexcept nogil:
     cdef void *cbarg
     cdef short what
     cdef int code
-    BEV_LOCK(bev)
+    bufferevent_lock_in_loop_(bev)
     # Being connected came before anything that was read or written.
     if p.eventcb_pending & BEV_EVENT_CONNECTED and bev.errorcb != NULL:
         event_cb = bev.errorcb
@@ -99,7 +99,7 @@ cdef void run_deferred(event_callback *cb, void *arg) noexcept nogil:
             BEV_UNLOCK(bev)
         event_cb(bev, BEV_EVENT_CONNECTED, cbarg)
         if unlocked:
-            BEV_LOCK(bev)
+            bufferevent_lock_in_loop_(bev)
     if p.readcb_pending and bev.readcb != NULL:
         data_cb = bev.readcb
         cbarg = bev.cbarg
@@ -108,7 +108,7 @@ cdef void run_deferred(event_callback *cb, void *arg) noexcept nogil:
             BEV_UNLOCK(bev)
         data_cb(bev, cbarg)
         if unlocked:
-            BEV_LOCK(bev)
+            bufferevent_lock_in_loop_(bev)
         check_input_watermark(bev)
     if p.writecb_pending and bev.writecb != NULL:
         data_cb = bev.writecb
@@ -118,7 +118,7 @@ cdef void run_deferred(event_callback *cb, void *arg) noexcept nogil:
             BEV_UNLOCK(bev)
         data_cb(bev, cbarg)
         if unlocked:
-            BEV_LOCK(bev)
+            bufferevent_lock_in_loop_(bev)
     if p.eventcb_pending and bev.errorcb != NULL:
         event_cb = bev.errorcb
         cbarg = bev.cbarg
@@ -130,7 +130,7 @@ cdef void run_deferred(event_callback *cb, void *arg) noexcept nogil:
         set_errno(code)
         event_cb(bev, what, cbarg)
         if unlocked:
-            BEV_LOCK(bev)
+            bufferevent_lock_in_loop_(bev)
     bufferevent_decref_and_unlock_(bev)
 
 
@@ -206,8 +206,8 @@ cdef int bufferevent_init_common_(bufferevent_private *p, event_base *base,
     # Writing wants no permission; what is read has nowhere to go until somebody asks for it.
     bev.enabled = EV_WRITE
     event_deferred_cb_init_(&p.deferred, base.nqueues // 2 if base != NULL else 0, run_deferred, p)
-    bev.input.parent = bev
-    bev.output.parent = bev
+    bev.input.parent = bev.output.parent = bev
+    bev.input.cb_queue = bev.output.cb_queue = base
     return 0
 
 
@@ -252,8 +252,20 @@ cdef void destroy(bufferevent *bev) noexcept nogil:
         bufferevent_decref(underlying)
 
 
+cdef void delete_events(bufferevent *bev) noexcept nogil:
+    """The base's lock is held."""
+    if event_initialized(&bev.ev_read):
+        event_del_nolock_(&bev.ev_read, EVENT_DEL_NOBLOCK)
+        event_del_nolock_(&bev.ev_write, EVENT_DEL_NOBLOCK)
+
+
 cdef void finalizer(event_callback *cb, void *arg) noexcept nogil:
-    destroy(<bufferevent *>arg)
+    cdef bufferevent *bev = <bufferevent *>arg
+    # A callback that was waiting for the lock may have added one again.
+    EVLOCK_LOCK(bev.ev_base.lock)
+    delete_events(bev)
+    EVLOCK_UNLOCK(bev.ev_base.lock)
+    destroy(bev)
 
 
 cdef bint runs_elsewhere(bufferevent *bev) noexcept nogil:
@@ -276,14 +288,14 @@ cdef void last_reference_gone(bufferevent *bev) noexcept nogil:
         BEV_UNLOCK(bev)
         return
     p.finalizing = True
+    # A callback of its buffers that is still to come begins nothing any more.
+    bev.enabled = 0
     if bev.be_ops.unlink != NULL:
         bev.be_ops.unlink(bev)
     wait = bev.input.walking or bev.output.walking
     if base != NULL:
         EVLOCK_LOCK(base.lock)
-        if event_initialized(&bev.ev_read):
-            event_del_nolock_(&bev.ev_read, EVENT_DEL_NOBLOCK)
-            event_del_nolock_(&bev.ev_write, EVENT_DEL_NOBLOCK)
+        delete_events(bev)
         wait = (wait or runs_elsewhere(bev)) and not base.closed
         if wait:
             event_callback_cancel_nolock_(base, &p.deferred)
@@ -596,40 +608,3 @@ cdef int bufferevent_getwatermark(bufferevent *bev, short events, size_t *lowmar
         highmark[0] = mark.high
     BEV_UNLOCK(bev)
     return 0
-
-
-# --- how much at once -------------------------------------------------------------------------------
-
-cdef int bufferevent_set_max_single_read(bufferevent *bev, size_t size) noexcept nogil:
-    cdef bufferevent_private *p = BEV_UPCAST(bev)
-    cdef int result
-    BEV_LOCK(bev)
-    p.max_single_read = size if size <= 0x7fffffff else 0
-    result = evbuffer_set_max_read(bev.input, size if p.max_single_read else READ_AT_ONCE)
-    BEV_UNLOCK(bev)
-    return result
-
-
-cdef int bufferevent_set_max_single_write(bufferevent *bev, size_t size) noexcept nogil:
-    BEV_LOCK(bev)
-    BEV_UPCAST(bev).max_single_write = size if size <= 0x7fffffff else 0
-    BEV_UNLOCK(bev)
-    return 0
-
-
-cdef ev_ssize_t bufferevent_get_max_single_read(bufferevent *bev) noexcept nogil:
-    cdef ev_ssize_t size = BEV_UPCAST(bev).max_single_read
-    return size if size else MAX_SINGLE_READ_DEFAULT
-
-
-cdef ev_ssize_t bufferevent_get_max_single_write(bufferevent *bev) noexcept nogil:
-    cdef ev_ssize_t size = BEV_UPCAST(bev).max_single_write
-    return size if size else MAX_SINGLE_WRITE_DEFAULT
-
-
-cdef ev_ssize_t bufferevent_get_max_to_read(bufferevent *bev) noexcept nogil:
-    return bufferevent_get_max_single_read(bev)
-
-
-cdef ev_ssize_t bufferevent_get_max_to_write(bufferevent *bev) noexcept nogil:
-    return bufferevent_get_max_single_write(bev)

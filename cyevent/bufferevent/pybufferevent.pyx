@@ -4,16 +4,14 @@ The struct's callbacks are set only where there is a Python one, so that what no
 the interpreter.
 """
 
-cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_GET_SIZE
 from cpython.ref cimport PyObject
 from libc.errno cimport errno
 from cyevent.buffer.evbuffer cimport *
-from cyevent.buffer.pyevbuffer cimport (
-    EvBuffer, add_object, add_object_reference, evbuffer_view, take_bytes,
-)
-from cyevent.buffer.transfer cimport evbuffer_add_buffer_reference
+from cyevent.buffer.pybytes cimport add_object, add_object_reference, take_bytes
+from cyevent.buffer.pyevbuffer cimport EvBuffer, evbuffer_view
 from cyevent.bufferevent.bufferevent cimport *
+from cyevent.bufferevent.limits cimport *
 from cyevent.bufferevent.socket cimport *
 from cyevent.bufferevent.types cimport *
 from cyevent.core.clock cimport ns_to_timeval
@@ -22,7 +20,7 @@ from cyevent.core.arguments cimport descriptor, duration_ns, integer, os_error
 from cyevent.core.reactor cimport py_enter, py_leave, py_loop
 from cyevent.core.sys cimport *
 from cyevent.core.sys cimport sockaddr_storage, timeval
-from cyevent.core.types cimport EV_READ, EV_WRITE, EV_TIMEOUT, event_base
+from cyevent.core.types cimport EV_READ, EV_WRITE, event_base
 from cyevent.net.address cimport address_from_object, address_to_object
 from cyevent.net.sys cimport getpeername
 from cyevent.net.util cimport evutil_make_socket_nonblocking

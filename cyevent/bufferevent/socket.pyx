@@ -3,7 +3,7 @@
 from libc.errno cimport errno
 from libc.limits cimport INT_MAX
 from cyevent.buffer.callbacks cimport evbuffer_add_cb
-from cyevent.buffer.evbuffer cimport evbuffer_free, evbuffer_set_flags
+from cyevent.buffer.evbuffer cimport evbuffer_set_flags
 from cyevent.buffer.io cimport evbuffer_read, evbuffer_write_atmost
 from cyevent.buffer.types cimport evbuffer_cb_info, EVBUFFER_FLAG_DRAINS_TO_FD
 from cyevent.bufferevent.bufferevent cimport *
@@ -144,7 +144,8 @@ cdef void finish_connecting(bufferevent *bev) noexcept nogil:
 cdef void socket_writable(evutil_socket_t fd, short what, void *arg) noexcept nogil:
     cdef bufferevent *bev = <bufferevent *>arg
     cdef bufferevent_private *p = BEV_UPCAST(bev)
-    bufferevent_incref_and_lock_(bev)
+    bufferevent_lock_in_loop_(bev)
+    p.refcnt += 1
     p.in_callback = True
     if what == EV_TIMEOUT:
         fail(bev, EV_WRITE, BEV_EVENT_WRITING | BEV_EVENT_TIMEOUT)
@@ -195,7 +196,8 @@ cdef void read_input(bufferevent *bev, evutil_socket_t fd) noexcept nogil:
 cdef void socket_readable(evutil_socket_t fd, short what, void *arg) noexcept nogil:
     cdef bufferevent *bev = <bufferevent *>arg
     cdef bufferevent_private *p = BEV_UPCAST(bev)
-    bufferevent_incref_and_lock_(bev)
+    bufferevent_lock_in_loop_(bev)
+    p.refcnt += 1
     p.in_callback = True
     if what == EV_TIMEOUT:
         fail(bev, EV_READ, BEV_EVENT_READING | BEV_EVENT_TIMEOUT)

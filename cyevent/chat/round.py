@@ -24,7 +24,9 @@ class Hearer(Protocol):
     """What a round needs of a client."""
 
     cuts: list[Cut]
-    send: Callable[[bytes | memoryview], None]
+
+    @property
+    def send(self) -> Callable[[bytes | memoryview], None]: ...
 
 
 class Round:

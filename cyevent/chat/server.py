@@ -223,7 +223,11 @@ class ChatServer:
             self.round.exit(client)
             self.departed.append(client)
         self.announce("%s left", client.name)
-        if self.peak >= TRIM_FROM and 2 * len(self.members) <= self.peak and not self.trim.pending():
+        if (
+            self.peak >= TRIM_FROM
+            and 2 * len(self.members) <= self.peak
+            and not self.trim.pending()
+        ):
             self.trim.add(0.2)
 
     def closed(self, client: Client) -> None:

@@ -8,6 +8,9 @@ from libc.math cimport isfinite
 from cyevent.core.clock cimport NS_PER_S
 from cyevent.core.types cimport *
 
+cdef enum:
+    ALL_EVENTS = 0xff          # EV_TIMEOUT to EV_CLOSED
+
 
 cdef long long duration_ns(object value, str name) except -2:
     cdef double seconds
@@ -67,7 +70,7 @@ cdef short event_bits(object what) except -1:
     if not isinstance(what, int):
         raise TypeError(f"what must be an int of READ, WRITE and their like, "
                         f"not {type(what).__name__}")
-    if what < 0 or what & ~(EV_TIMEOUT | EV_READ | EV_WRITE | EV_CLOSED | EV_SIGNAL | EV_PERSIST | EV_ET | EV_FINALIZE):
+    if what < 0 or what & ~ALL_EVENTS:
         raise ValueError(f"what has unknown bits: {int(what):#x}")
     return what
 

@@ -1,23 +1,19 @@
 """Bases: construction, destruction, questions."""
 
-from libc.errno cimport errno
 from libc.limits cimport INT_MAX
-from libc.stdint cimport uint8_t, uint64_t
 from libc.stdio cimport snprintf
-from libc.stdlib cimport getenv
-from libc.string cimport memset, strcmp, strlen
+from libc.string cimport strcmp, strlen
 from cyevent.backends.registry cimport backend_count, backend_at
 from cyevent.backends.vtable cimport event_op
 from cyevent.core.clock cimport (
-    monotonic_ns, ns_to_timeval, timeval_to_ns, wall_clock_ns, NS_PER_S, NS_PER_US,
-)
+    monotonic_ns, ns_to_timeval, wall_clock_ns, )
 from cyevent.core.event cimport (
     base_now, base_wall_offset_, callback_to_event, event_add_nolock_, event_assign,
     event_del_nolock_,
 )
 from cyevent.core.fdmap cimport evmap_clear_, evmap_io_active_, evmap_moved_, evmap_reinit_io_
 from cyevent.core.log cimport event_msgx_, event_warn_, event_warnx_
-from cyevent.core.memory cimport mm_calloc, mm_free, mm_malloc, mm_strdup
+from cyevent.core.memory cimport mm_calloc, mm_free
 from cyevent.core.queue cimport remove_active, remove_active_later
 from cyevent.core.signals cimport (
     evsig_dealloc_, evsig_init_, evsig_method_, evsig_reinit_,
@@ -30,7 +26,7 @@ from cyevent.core.threads cimport (
 from cyevent.core.timers cimport timer_heap_free, timer_heap_top
 from cyevent.core.types cimport *
 from cyevent.core.types cimport (
-    common_timeout, event, event_callback, event_config_entry, event_once, event_queue, evwatch,
+    event, event_callback, event_config_entry, event_once, event_queue, evwatch,
 )
 
 cdef extern from *:

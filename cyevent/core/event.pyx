@@ -1,6 +1,5 @@
 """Events: assigning, adding, deleting, activating, finalizing."""
 
-from libc.errno cimport errno
 from libc.stdint cimport uint8_t, uint16_t
 from libc.string cimport memset
 from cyevent.core.clock cimport (
@@ -17,7 +16,7 @@ from cyevent.core.queue cimport (
     count_event, uncount_event, remove_active, remove_active_later, needs_notify, in_loop_thread,
     has_events, evthread_notify_base_, event_callback_activate_nolock_,
 )
-from cyevent.core.sys cimport set_errno, EINVAL, ENOMEM, EV_UNLIKELY
+from cyevent.core.sys cimport set_errno, EINVAL, EV_UNLIKELY
 from cyevent.core.threads cimport EVLOCK_LOCK, EVLOCK_UNLOCK, evthread_cond_wait_
 from cyevent.core.timers cimport (
     timer_heap_reserve, timer_heap_push, timer_heap_remove, timer_heap_adjust, timer_heap_top,

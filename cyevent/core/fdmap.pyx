@@ -4,7 +4,6 @@ Descriptors are small integers, so the map is an array of slots indexed by descr
 readiness to the list of events. The array grows to the largest descriptor in use.
 """
 
-from libc.errno cimport errno
 from libc.stdint cimport uint16_t
 from libc.string cimport memset
 from cyevent.core.memory cimport mm_realloc, mm_free

@@ -1,6 +1,5 @@
 """Walking over a base's events."""
 
-from libc.errno cimport errno
 from libc.stdio cimport FILE, fprintf, fputs
 from cyevent.core.clock cimport ns_to_timeval
 from cyevent.core.event cimport base_wall_offset_, callback_to_event

@@ -5,9 +5,8 @@ the most urgent priority. The base's lock is held throughout, except while the b
 callback runs.
 """
 
-from libc.errno cimport errno
 from libc.limits cimport INT_MAX
-from libc.stdint cimport uint8_t, uint16_t
+from libc.stdint cimport uint16_t
 from cyevent.core.clock cimport monotonic_ns, ns_to_timeval
 from cyevent.core.event cimport (
     base_now, callback_to_event, event_add_nolock_, event_del_nolock_,

@@ -1,6 +1,5 @@
 """Replaceable memory functions."""
 
-from libc.errno cimport errno
 from libc.stdlib cimport malloc, calloc, realloc, free
 from libc.string cimport memcpy, memset, strlen
 from cyevent.core.sys cimport set_errno, EINVAL, ENOMEM

@@ -1,6 +1,5 @@
 """One-shot events."""
 
-from libc.errno cimport errno
 from cyevent.core.clock cimport timeval_to_ns
 from cyevent.core.event cimport event_active_nolock_, event_add_nolock_, event_assign
 from cyevent.core.memory cimport mm_calloc, mm_free

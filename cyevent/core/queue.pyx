@@ -1,7 +1,7 @@
 """Active queues, deferred callbacks and cross-thread notification."""
 
-from libc.stdint cimport uint8_t, uint16_t, uint64_t
-from cyevent.core.sys cimport EAGAIN, EINTR, write, send, MSG_NOSIGNAL
+from libc.stdint cimport uint8_t, uint64_t
+from cyevent.core.sys cimport EAGAIN, EINTR, write
 from cyevent.core.threads cimport EVLOCK_LOCK, EVLOCK_UNLOCK
 from libc.errno cimport errno
 

@@ -38,7 +38,7 @@ cdef class EventBase:
     cdef bint closed_
     cdef py_loop state
     cdef object handler        # exception handler or None
-    cdef object stop_exception # raised from loop()
+    cdef object stop_exception  # raised from loop()
     cdef dict kept             # by id: objects that must live as long as they are pending
     cdef object __weakref__
     cdef int wakeup_fds[2]     # Python's signal handlers write to [1]; -1 until it is needed

@@ -15,11 +15,10 @@ from cyevent.core.base cimport *
 from cyevent.core.config cimport *
 from cyevent.core.inspect cimport event_base_dump_events, event_base_foreach_event
 from cyevent.core.base cimport event_base_shut_
-from cyevent.core.clock cimport NS_PER_S, ns_to_timeval
+from cyevent.core.clock cimport ns_to_timeval
 from cyevent.core.event cimport *
 from cyevent.core.event cimport (
-    base_now, event_add_nolock_, event_add_ns_, event_del_nolock_, wait_for_callback_,
-)
+    base_now, )
 from cyevent.core.loop cimport *
 from cyevent.core.queue cimport in_loop_thread
 from cyevent.core.sys cimport *

@@ -35,7 +35,11 @@ cdef extern from *:
       #define SFD_NONBLOCK 0
       #define SFD_CLOEXEC 0
       struct signalfd_siginfo { uint32_t ssi_signo; };
-      static inline int signalfd(int fd, const sigset_t *mask, int flags) { (void)fd; (void)mask; (void)flags; errno = ENOSYS; return -1; }
+      static inline int signalfd(int fd, const sigset_t *mask, int flags) {
+          (void)fd; (void)mask; (void)flags;
+          errno = ENOSYS;
+          return -1;
+      }
     #endif
     #define CYEVENT_MAX_SIGNAL 128
     static volatile int cyevent_signal_fd[CYEVENT_MAX_SIGNAL];

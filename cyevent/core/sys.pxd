@@ -33,7 +33,11 @@ cdef extern from *:
     #else
       #define EV_LIKELY(x) (x)
       #define EV_UNLIKELY(x) (x)
-      static inline int ev_ctz64(unsigned long long x) { int n = 0; while (!(x & 1)) { x >>= 1; n++; } return n; }
+      static inline int ev_ctz64(unsigned long long x) {
+          int n = 0;
+          while (!(x & 1)) { x >>= 1; n++; }
+          return n;
+      }
     #endif
     static inline void set_errno(int value) { errno = value; }
     #endif

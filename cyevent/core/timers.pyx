@@ -1,6 +1,5 @@
 """The timer heap."""
 
-from libc.errno cimport errno
 from libc.stdint cimport uintptr_t
 from libc.string cimport memmove
 from cyevent.core.memory cimport mm_realloc, mm_free

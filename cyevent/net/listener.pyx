@@ -10,14 +10,11 @@ closed, so that the peer learns of it now, and then the listener rests for a whi
 second.
 """
 
-cimport cython
-from cpython.ref cimport PyObject
 from libc.errno cimport errno
 from libc.stdint cimport int64_t
 from cyevent.core.clock cimport NS_PER_MS
 from cyevent.core.event cimport (
-    event_add, event_add_ns_, event_assign, event_del, event_del_noblock, event_get_base,
-)
+    event_add, event_add_ns_, event_assign, event_del, event_del_noblock, )
 from cyevent.core.log cimport event_warn_fd_
 from cyevent.core.memory cimport mm_calloc, mm_free
 from cyevent.core.queue cimport in_loop_thread

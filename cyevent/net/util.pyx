@@ -6,7 +6,7 @@ from libc.string cimport memcmp, memcpy, memset, strchr, strerror, strlen
 from cyevent.core.sys cimport *
 from cyevent.core.sys cimport sockaddr, ev_socklen_t
 from cyevent.net.sys cimport *
-from cyevent.net.sys cimport sockaddr_in, sockaddr_in6, sockaddr_un
+from cyevent.net.sys cimport sockaddr_in, sockaddr_in6
 
 cdef enum:
     ADDRESS_MAX = 128

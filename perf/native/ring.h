@@ -7,7 +7,6 @@
 #define CYEVENT_PERF_RING_H
 
 #include <stdint.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <time.h>
 
@@ -38,13 +37,13 @@ ring_clock(void)
     return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
 }
 
+/* Not getrusage(), whose figures may be as old as the last tick. */
 static inline int64_t
 ring_cpu(void)
 {
-    struct rusage usage;
-    getrusage(RUSAGE_THREAD, &usage);
-    return ((int64_t)usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * 1000000000
-        + ((int64_t)usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) * 1000;
+    struct timespec ts;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
+    return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
 }
 
 /* Writes the first bytes, spread evenly over the ring. */

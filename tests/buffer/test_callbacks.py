@@ -5,6 +5,7 @@ import sys
 import weakref
 
 import pytest
+
 from cyevent import EvBuffer
 
 
@@ -116,7 +117,9 @@ def test_changing_inside(make):
 def test_adding_inside(make):
     buf = make()
     late = []
-    buf.add_callback(lambda *_: late or late.append(buf.add_callback(lambda *_: late.append("called"))))
+    buf.add_callback(
+        lambda *_: late or late.append(buf.add_callback(lambda *_: late.append("called")))
+    )
     buf.add(b"x")
     buf.add(b"y")
     assert late[1:] == ["called"]
@@ -134,7 +137,7 @@ def test_exception_is_reported(make, monkeypatch):
 
 def test_cycles_are_collected(make):
     buf = make()
-    buf.add_callback(lambda *_: buf)
+    buf.add_callback(lambda *_: buf)  # noqa: F821
     gone = weakref.ref(buf)
     del buf
     gc.collect()

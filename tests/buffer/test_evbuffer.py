@@ -6,6 +6,7 @@ import random
 import weakref
 
 import pytest
+
 from cyevent import EvBuffer
 
 
@@ -155,7 +156,13 @@ def test_reference_is_released_with_the_buffer(make):
 
 @pytest.mark.parametrize(
     ("arguments", "name"),
-    [((5,), "offset"), ((-1,), "offset"), ((0, 5), "length"), ((3, 2), "length"), ((0, -2), "length")],
+    [
+        ((5,), "offset"),
+        ((-1,), "offset"),
+        ((0, 5), "length"),
+        ((3, 2), "length"),
+        ((0, -2), "length"),
+    ],
 )
 def test_reference_outside_the_object(make, arguments, name):
     lender = Lender(b"1234")

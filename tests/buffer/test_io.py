@@ -5,6 +5,7 @@ import socket
 import threading
 
 import pytest
+
 from cyevent import EvBuffer
 
 

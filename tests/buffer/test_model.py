@@ -2,11 +2,12 @@
 
 import os
 
-from cyevent import EOL_ANY, EOL_CRLF, EOL_CRLF_STRICT, EOL_LF, EOL_NUL, EvBuffer
-from cyevent.buffer import pyevbuffer
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from cyevent import EOL_ANY, EOL_CRLF, EOL_CRLF_STRICT, EOL_LF, EOL_NUL, EvBuffer
+from cyevent.buffer import pyevbuffer
 
 BUFFERS = 3
 which = st.integers(0, BUFFERS - 1)
@@ -174,7 +175,9 @@ class BufferMachine(RuleBasedStateMachine):
 
     @invariant()
     def same(self):
-        for i, (buf, model) in enumerate(zip(getattr(self, "bufs", ()), getattr(self, "models", ()))):
+        for i, (buf, model) in enumerate(
+            zip(getattr(self, "bufs", ()), getattr(self, "models", ()))
+        ):
             assert len(buf) == len(model) == self.told[i]
             assert b"".join(buf) == model
         for views, expected in getattr(self, "views", ()):

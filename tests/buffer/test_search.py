@@ -3,6 +3,7 @@
 import random
 
 import pytest
+
 from cyevent import EOL_ANY, EOL_CRLF, EOL_CRLF_STRICT, EOL_LF, EOL_NUL, EvBuffer
 
 
@@ -59,7 +60,11 @@ def test_search_range(make):
     for start in range(len(text) + 1):
         for end in range(len(text) + 1):
             for what in (b"abc", b"ca", b"c", b""):
-                assert buf.search(what, start, end) == text.find(what, start, end), (start, end, what)
+                assert buf.search(what, start, end) == text.find(what, start, end), (
+                    start,
+                    end,
+                    what,
+                )
 
 
 def test_search_in_random_pieces(chain_size):
@@ -81,7 +86,12 @@ def test_search_in_random_pieces(chain_size):
 @pytest.mark.parametrize(
     ("eol", "text", "expected", "left"),
     [
-        (EOL_ANY, b"complex silly newline\r\n\n\r\n\n\rmore\0\n", [b"complex silly newline", b"more\0"], b""),
+        (
+            EOL_ANY,
+            b"complex silly newline\r\n\n\r\n\n\rmore\0\n",
+            [b"complex silly newline", b"more\0"],
+            b"",
+        ),
         (EOL_ANY, b"\r\n\nabc\rd", [b"", b"abc"], b"d"),
         (EOL_CRLF_STRICT, b"a\rb\nc\r\r\nd\r\n", [b"a\rb\nc\r", b"d"], b""),
         (EOL_CRLF_STRICT, b"abc\n\rabc\r", [], b"abc\n\rabc\r"),

@@ -1,0 +1,98 @@
+"""The command line: ``python -m cyevent info`` and ``python -m cyevent chat``."""
+
+import argparse
+import contextlib
+import resource
+import sys
+from collections.abc import Sequence
+
+from cyevent import EventBase, __version__
+from cyevent.chat import ChatServer, Limits, serve
+from cyevent.info import print_info
+
+
+def positive(text: str) -> int:
+    """An argument that must be a positive number."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, not {value}")
+    return value
+
+
+def tcp_port(text: str) -> int:
+    """A TCP port; 0 lets the system choose."""
+    value = int(text)
+    if not 0 <= value <= 65535:
+        raise argparse.ArgumentTypeError(f"must be 0 to 65535, not {value}")
+    return value
+
+
+def parser() -> argparse.ArgumentParser:
+    """Returns the command line's grammar."""
+    top = argparse.ArgumentParser(prog="python -m cyevent", description="cyevent's own programs")
+    top.add_argument("--version", action="version", version=f"cyevent {__version__}")
+    commands = top.add_subparsers(dest="command", required=True)
+
+    info = commands.add_parser("info", help="what this build can do here")
+    info.add_argument("--json", action="store_true", help="as JSON")
+
+    limits = Limits()
+    room = commands.add_parser("chat", help="a line-based chat server for nc and telnet")
+    room.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
+    room.add_argument("--port", type=tcp_port, default=7000, help="TCP port; 0: any (%(default)s)")
+    room.add_argument("--method", choices=EventBase.supported_methods(), help="backend to use")
+    room.add_argument(
+        "--max-clients",
+        type=positive,
+        default=limits.clients,
+        help="further connections are turned away (%(default)s)",
+    )
+    room.add_argument(
+        "--max-line",
+        type=positive,
+        default=limits.line,
+        help="bytes in a line, without its end (%(default)s)",
+    )
+    room.add_argument(
+        "--max-queue",
+        type=positive,
+        default=limits.queue,
+        help="bytes waiting for a client that does not read, before it is dropped (%(default)s)",
+    )
+    return top
+
+
+def raise_descriptor_limit() -> None:
+    """Allows as many descriptors as the system lets us: each client takes one."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def chat(host: str, port: int, method: str | None, limits: Limits) -> int:
+    """Serves the chat until SIGINT or SIGTERM."""
+    raise_descriptor_limit()
+    with EventBase(method, threadsafe=False) as base:
+        try:
+            server = ChatServer(base, (host, port), limits)
+        except OSError as error:
+            print(f"cannot listen on {host}:{port}: {error}", file=sys.stderr)
+            return 1
+        name, number = server.listener.address[:2]
+        print(f"listening on {name}:{number} ({base.method})", flush=True)
+        serve(server)
+    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command line and returns the exit status."""
+    options = parser().parse_args(argv)
+    if options.command == "info":
+        print_info(as_json=options.json)
+        return 0
+    limits = Limits(clients=options.max_clients, line=options.max_line, queue=options.max_queue)
+    return chat(options.host, options.port, options.method, limits)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
