@@ -137,19 +137,22 @@ def _compile(arguments: list[str], target: Path) -> None:
 
 def _require_header(header: str, package: str, *flags: str) -> None:
     command = [*compiler(), *flags, "-E", "-x", "c", "-"]
-    check = subprocess.run(command, input=f"#include <{header}>\n", capture_output=True, text=True)
-    if check.returncode:
+    if _start(command, f"#include <{header}>\n").returncode:
         raise BuildError(f"<{header}> is missing: on Debian, `apt install {package}`")
 
 
 def _run(command: list[str]) -> str:
-    try:
-        done = subprocess.run(command, capture_output=True, text=True)
-    except OSError as error:
-        raise BuildError(f"{command[0]} cannot be run: {error.strerror}") from error
+    done = _start(command)
     if done.returncode:
         raise BuildError(f"{shlex.join(command)} failed:\n{done.stderr or done.stdout}")
     return done.stdout
+
+
+def _start(command: list[str], text: str = "") -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(command, input=text, capture_output=True, text=True)
+    except OSError as error:
+        raise BuildError(f"{command[0]} cannot be run: {error.strerror}") from error
 
 
 def _say(text: str) -> None:

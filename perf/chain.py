@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import resource
 import socket
 import sys
@@ -28,6 +29,9 @@ from perf._chain_native import Libraries, Peer, Ring, Round
 METHODS = ("epoll", "poll", "select")
 SPARE_DESCRIPTORS = 64  # for what the peers and Python open
 MOST_DESCRIPTORS = 20_000  # by default; poll's time grows with them, and a run is to end
+FIGURE_SECONDS = 30  # a figure that would take longer than this gets fewer rounds,
+QUICK_SECONDS = 4
+FEWEST_ROUNDS = 5  # but not fewer than these
 EXTRA_DESCRIPTORS = 2_000  # up to here the Python callbacks' further methods are measured
 
 
@@ -59,6 +63,7 @@ class Figure:
             "group": self.group,
             "method": self.method,
             "active": self.active,
+            "rounds": len(self.samples["cyevent"]),
             "descriptors": self.descriptors,
             "peers": peers,
             "ratios": self.ratios(),
@@ -171,16 +176,23 @@ class Benchmark:
         """Each round every peer has a turn; who begins changes."""
         names = list(peers)
         figure.samples = {name: [] for name in names}
-        for number in range(-1, rounds):
+        warm_up = {name: self._timed(peers[name], ring) for name in names}
+        if self.options.budget:
+            seconds = sum(warm_up[name] for name in names if name != "floor")
+            rounds = min(rounds, max(FEWEST_ROUNDS, int(self.options.budget / seconds)))
+        # The floor with poll and select is for orientation: a few rounds of its seconds do.
+        floor_rounds = rounds if figure.method == "epoll" else max(3, rounds // 5)
+        for number in range(rounds):
             first = number % len(names)
             for name in names[first:] + names[:first]:
-                # The floor with poll and select is for orientation: a few rounds of its seconds do.
-                if name == "floor" and figure.method != "epoll" and number >= max(3, rounds // 5):
-                    continue
-                times = peers[name].round(ring)
-                # The first one warms up.
-                if number >= 0:
-                    figure.samples[name].append(times)
+                if name != "floor" or number < floor_rounds:
+                    figure.samples[name].append(peers[name].round(ring))
+
+    @staticmethod
+    def _timed(peer: Peer, ring: Ring) -> float:
+        began = time.monotonic()
+        peer.round(ring)
+        return time.monotonic() - began
 
 
 # --- telling ------------------------------------------------------------------------------------
@@ -194,7 +206,7 @@ def _median(figure: Figure, peer: str, *sections: str) -> float:
 
 def _native_table(figures: list[Figure]) -> str:
     header = ["method", "active", "descr.", "floor", "libevent", "cyevent"]
-    header += ["ratio", "quartiles", "cpu", "setup", "above floor"]
+    header += ["ratio", "quartiles", "cpu", "setup", "above floor", "rounds"]
     rows = []
     for figure in figures:
         ratios = figure.ratios()
@@ -211,6 +223,7 @@ def _native_table(figures: list[Figure]) -> str:
                 _stats.format_ratio(ratios.get(f"libevent {name}", math.nan))
                 for name in ("cpu", "setup", "above the floor")
             ]
+            + [str(len(figure.samples["cyevent"]))]
         )
     return _stats.table(header, rows)
 
@@ -218,7 +231,15 @@ def _native_table(figures: list[Figure]) -> str:
 def _python_table(figures: list[Figure]) -> str:
     peers = ["floor", "callback", "cyevent", "uvloop", "asyncio"]
     header = ["method", "active", "descr.", *peers]
-    header += ["/uvloop", "/asyncio", "cpu", "with setup", "above floor", "above callback"]
+    header += [
+        "/uvloop",
+        "/asyncio",
+        "cpu",
+        "with setup",
+        "above floor",
+        "above callback",
+        "rounds",
+    ]
     rows = []
     for figure in figures:
         ratios = figure.ratios()
@@ -229,6 +250,7 @@ def _python_table(figures: list[Figure]) -> str:
             [figure.method, str(figure.active), str(figure.descriptors)]
             + [_stats.format_number(_median(figure, peer, "loop")) for peer in peers]
             + [_stats.format_ratio(ratios.get(name, math.nan)) for name in names]
+            + [str(len(figure.samples["cyevent"]))]
         )
     return _stats.table(header, rows)
 
@@ -243,8 +265,9 @@ TITLES = {
 def report(figures: list[Figure], options: argparse.Namespace) -> str:
     """Returns the tables."""
     parts = [
-        f"Microseconds for {options.writes} chained events, median of {options.rounds} rounds. "
-        "quartiles: of the ratio round by round."
+        f"Microseconds for {options.writes} chained events, medians.\n"
+        "quartiles: of the ratio round by round; cpu, setup: the ratio of these; above: the ratio of "
+        "what is above that peer's time, <0 when cyevent is below it."
     ]
     order = {method: i for i, method in enumerate(METHODS)}
     for group, title in TITLES.items():
@@ -336,6 +359,13 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--active", default="1,100", metavar="LIST", help="chains at once")
     parser.add_argument("--groups", default="c,python,c-locked", metavar="LIST")
     parser.add_argument("--rounds", type=int, help="default: 25, with --quick 7")
+    parser.add_argument(
+        "--budget",
+        type=float,
+        metavar="SECONDS",
+        help="a figure that would take longer gets fewer rounds, at least 5; 0 for no such limit "
+        f"(default: {FIGURE_SECONDS}, with --quick {QUICK_SECONDS})",
+    )
     parser.add_argument("--writes", type=int, default=1000)
     parser.add_argument(
         "--stride",
@@ -365,8 +395,12 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
                 parser.error(f"--{name}: {part!r} is none of {', '.join(known)}")
     if options.rounds is None:
         options.rounds = 7 if options.quick else 25
+    if options.budget is None:
+        options.budget = QUICK_SECONDS if options.quick else FIGURE_SECONDS
     if options.rounds < 1 or options.writes < 1 or options.stride < 1 or min(options.active) < 1:
         parser.error("--rounds, --writes, --stride and --active must be at least 1")
+    if min(options.active) > options.descriptors[-1] // 2:
+        parser.error("--active: there are fewer pairs than that")
     return options
 
 
@@ -386,11 +420,12 @@ def main(arguments: list[str] | None = None) -> int:
         "versions": _results.versions(benchmark.libraries.libevent_version),
         "parameters": {
             name: getattr(options, name)
-            for name in ("descriptors", "methods", "active", "rounds", "writes", "stride")
+            for name in ("descriptors", "methods", "active", "rounds", "budget", "writes", "stride")
         },
     }
     began = time.monotonic()
     benchmark.run()
+    document["load_average_after"] = os.getloadavg()
     document["seconds"] = round(time.monotonic() - began, 1)
     document["figures"] = [figure.as_json() for figure in benchmark.figures]
     print(report(benchmark.figures, options))

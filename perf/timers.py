@@ -407,6 +407,7 @@ def main(arguments: list[str] | None = None) -> int:
     native = run_native(Plan(options.timers), options.rounds)
     _results.progress("Python timers")
     python = run_python(options.python_timers, options.rounds)
+    document["load_average_after"] = os.getloadavg()
     document["seconds"] = round(time.monotonic() - began, 1)
     document["memory"] = memory
     document["c"] = _as_json(native, "libevent")

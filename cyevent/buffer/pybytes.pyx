@@ -77,7 +77,7 @@ cdef int add_object_reference(evbuffer *buf, object data, Py_ssize_t offset,
         raise MemoryError()
     try:
         get_bytes(data, view, "data")
-    except:
+    except BaseException:
         PyMem_RawFree(view)
         raise
     try:
@@ -89,7 +89,7 @@ cdef int add_object_reference(evbuffer *buf, object data, Py_ssize_t offset,
             length = view.len - offset
         if evbuffer_add_reference_with_offset(buf, view.buf, offset, length, lender_done, view) < 0:
             frozen_or_memory(buf, False)
-    except:
+    except BaseException:
         release_lender(view)
         raise
     return 0

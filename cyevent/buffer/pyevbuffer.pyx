@@ -12,11 +12,11 @@ from cyevent.buffer.evbuffer cimport (
     evbuffer_copy_nolock_, evbuffer_decref_and_unlock_, evbuffer_discard_nolock_,
 )
 from cyevent.buffer.io cimport *
-from cyevent.buffer.pybytes import Reservation  # noqa: F401
+from cyevent.buffer.pybytes import Reservation  # no-cython-lint
 from cyevent.buffer.pybytes cimport (
     add_object, add_object_reference, chain_view, frozen_or_memory, get_bytes, take_bytes,
 )
-from cyevent.buffer.pycallbacks import BufferCallback  # noqa: F401
+from cyevent.buffer.pycallbacks import BufferCallback  # no-cython-lint
 from cyevent.buffer.pycallbacks cimport BufferCallback as Callback, buffer_changed
 from cyevent.buffer.reserve cimport *
 from cyevent.buffer.search cimport *
@@ -28,6 +28,8 @@ from cyevent.core.threads cimport EVLOCK_LOCK, EVLOCK_UNLOCK
 
 cdef extern from "Python.h":
     Py_ssize_t PY_SSIZE_T_MAX
+    bint PyLong_CheckExact(object value)
+    long long PyLong_AsLongLongAndOverflow(object value, int *overflow) except? -2
 
 EOL_ANY = EVBUFFER_EOL_ANY
 EOL_CRLF = EVBUFFER_EOL_CRLF
@@ -36,12 +38,18 @@ EOL_LF = EVBUFFER_EOL_LF
 EOL_NUL = EVBUFFER_EOL_NUL
 
 
-cdef Py_ssize_t size_argument(object n, str name) except -2:
+cdef inline Py_ssize_t size_argument(object n, str name) except -2:
     """A number of bytes, -1 for all."""
+    cdef int overflow = 0
+    cdef long long size
+    if PyLong_CheckExact(n):
+        size = PyLong_AsLongLongAndOverflow(n, &overflow)
+        if size >= -1 and not overflow and size <= PY_SSIZE_T_MAX:
+            return <Py_ssize_t>size
     return <Py_ssize_t>integer(n, name, -1, PY_SSIZE_T_MAX)
 
 
-cdef Py_ssize_t count_argument(object n, str name) except -2:
+cdef inline Py_ssize_t count_argument(object n, str name) except -2:
     return <Py_ssize_t>integer(n, name, 0, PY_SSIZE_T_MAX)
 
 

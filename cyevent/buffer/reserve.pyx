@@ -164,47 +164,48 @@ cdef int evbuffer_peek(evbuffer *buf, ev_ssize_t len, evbuffer_ptr *start_at, ev
 
 cdef unsigned char *pullup_nolock(evbuffer *buf, size_t size) noexcept nogil:
     cdef evbuffer_chain *target = buf.first
+    cdef evbuffer_chain *gone
     cdef evbuffer_chain *chain
     cdef evbuffer_chain *following
-    cdef bint last_moves = False
+    cdef evbuffer_chain *last = buf.last_with_datap[0]
+    cdef bint last_moved = False
+    cdef bint slot_moved = False
     cdef size_t n
     if target.off >= size:
         return chain_data(target)
     if not target.flags & CHAIN_IMMUTABLE and target.buffer_len - target.misalign >= size:
-        chain = target.next
+        gone = target.next
     else:
+        gone = target
         target = evbuffer_chain_new_(size)
         if target == NULL:
             return NULL
-        chain = buf.first
         buf.first = target
-    while True:
+    chain = gone
+    while target.off < size:
         n = size - target.off
-        if chain.off > n:
-            if n:
-                evbuffer_copy_nolock_(chain, 0, chain_space_ptr(target), n)
-                target.off += n
-                chain.misalign += n
-                chain.off -= n
+        if n > chain.off:
+            n = chain.off
+        evbuffer_copy_nolock_(chain, 0, chain_space_ptr(target), n)
+        target.off += n
+        if n < chain.off:
+            chain.misalign += n
+            chain.off -= n
             break
-        evbuffer_copy_nolock_(chain, 0, chain_space_ptr(target), chain.off)
-        target.off += chain.off
-        following = chain.next
-        if buf.last_with_datap == &chain.next or buf.last_with_datap[0] == chain:
-            last_moves = True
-        if buf.last == chain:
-            buf.last = target
-        evbuffer_chain_free_(chain)
-        chain = following
-        if chain == NULL or target.off == size:
-            break
+        last_moved = last_moved or chain == last
+        slot_moved = slot_moved or buf.last_with_datap == &chain.next
+        chain = chain.next
     target.next = chain
-    if last_moves:
-        # The last chain with data now follows the target, or went into it.
-        if chain != NULL and chain.off:
-            buf.last_with_datap = &target.next
-        else:
-            buf.last_with_datap = &buf.first
+    if chain == NULL:
+        buf.last = target
+    if last_moved:
+        buf.last_with_datap = &buf.first
+    elif slot_moved:
+        buf.last_with_datap = &target.next
+    while gone != chain:
+        following = gone.next
+        evbuffer_chain_free_(gone)
+        gone = following
     return chain_data(target)
 
 

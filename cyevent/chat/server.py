@@ -173,6 +173,7 @@ class ChatServer:
         self.round = Round()
         self.guests = 0
         self.peak = 0  # most members since memory was given back
+        self.crowded = False  # memory was given back, but not since the last member left
         self.who: bytes | None = None  # the answer to /who while nobody comes, goes or is renamed
         self.linger = base.common_timeout(LINGER)
         self.delivery = Timer(base, self.deliver)
@@ -223,15 +224,20 @@ class ChatServer:
             self.round.exit(client)
             self.departed.append(client)
         self.announce("%s left", client.name)
-        if (
-            self.peak >= TRIM_FROM
-            and 2 * len(self.members) <= self.peak
-            and not self.trim.pending()
-        ):
+        self.consider_trim()
+
+    def consider_trim(self) -> None:
+        """Gives memory back when half of a crowd has left, and once more after its last."""
+        if self.peak >= TRIM_FROM and 2 * len(self.members) <= self.peak:
+            self.crowded = True
+            if not self.trim.pending():
+                self.trim.add(0.2)
+        elif self.crowded and not self.members:
             self.trim.add(0.2)
 
     def closed(self, client: Client) -> None:
         self.leaving.discard(client)
+        self.consider_trim()
         if self.stopping and not self.leaving:
             self.base.loopexit()
 
@@ -398,6 +404,7 @@ class ChatServer:
     def give_back_memory(self) -> None:
         """After thousands have left, the C library would keep the memory that they took."""
         self.peak = len(self.members)
+        self.crowded = bool(self.members or self.leaving)
         gc.collect()
         if malloc_trim is not None:
             malloc_trim(0)

@@ -37,7 +37,8 @@ cdef struct evconnlistener:
     int back_off               # milliseconds, 0 when all is well
     bint enabled
 
-# fd is bound; backlog 0: listening already, -1: the system's maximum. NULL with errno, and fd still the caller's.
+# fd is bound; backlog 0: listening already, -1: the system's maximum. NULL with errno; fd is then still the
+# caller's.
 cdef evconnlistener *evconnlistener_new(event_base *base, evconnlistener_cb cb, void *arg,
                                         unsigned flags, int backlog,
                                         evutil_socket_t fd) noexcept nogil

@@ -739,7 +739,7 @@ def test_priority(method):
     with EventBase(method, priorities=3) as base:
         pairs = [socket.socketpair() for _ in range(3)]
         order = []
-        for priority, (left, right) in enumerate(pairs):
+        for priority, (left, _) in enumerate(pairs):
             bev = SocketBufferEvent(
                 base, left, read=lambda bev: order.append(bev.priority) or bev.close()
             )
