@@ -1,15 +1,18 @@
 """Builds one extension module for each .pyx that this platform can use, and the C headers.
 
-CYEVENT_SANITIZE=address,undefined builds with those sanitizers, CYEVENT_ANNOTATE=1 writes Cython's
-annotated sources beside the C files in build/cython.
+CYEVENT_SANITIZE=address,undefined builds with those sanitizers, CYEVENT_DEBUG=1 without optimization and with
+Cython's bounds checks, CYEVENT_ANNOTATE=1 writes Cython's annotated sources beside the C files in build/cython.
+An optimization level in CFLAGS replaces the one from here.
 """
 
 import os
 import platform
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import Cython
 from Cython.Build import cythonize
 from setuptools import Extension, find_packages, setup
 from setuptools.command.build_ext import build_ext as _build_ext
@@ -22,18 +25,26 @@ sys.path.insert(0, str(HERE))
 BSD = ("darwin", "freebsd", "openbsd", "netbsd", "dragonfly")
 POSIX = ("linux", "sunos", "cygwin", *BSD)
 
-# Modules that only some platforms have; all others are built everywhere.
+# Modules that only some platforms have, there or yet to come; all others are built everywhere.
 PLATFORM_ONLY = {
+    "cyevent.backends.devpoll": ("sunos",),
     "cyevent.backends.epoll": ("linux",),
+    "cyevent.backends.evport": ("sunos",),
+    "cyevent.backends.kqueue": BSD,
     "cyevent.backends.poll": POSIX,
+    "cyevent.backends.win32": ("win32",),
 }
+
+SANITIZERS = os.environ.get("CYEVENT_SANITIZE", "")
+DEBUG = bool(os.environ.get("CYEVENT_DEBUG"))
+ANNOTATE = bool(os.environ.get("CYEVENT_ANNOTATE"))
 
 DIRECTIVES = {
     "language_level": 3,
-    "boundscheck": False,
+    "boundscheck": DEBUG,
     "wraparound": False,
     "cdivision": True,
-    "initializedcheck": False,
+    "initializedcheck": DEBUG,
     "freethreading_compatible": True,
     "embedsignature": True,
     "embedsignature.format": "python",
@@ -43,15 +54,29 @@ DIRECTIVES = {
 def compile_flags():
     """Returns the compiler's and the linker's flags."""
     if sys.platform == "win32":
-        return ["/O2"], []
-    sanitizers = os.environ.get("CYEVENT_SANITIZE")
-    if sanitizers:
-        flag = f"-fsanitize={sanitizers}"
-        return ["-O1", "-g", "-fno-omit-frame-pointer", flag], [flag]
-    flags = ["-O2", "-fvisibility=hidden", "-Wno-unused-function"]
-    if platform.python_implementation() == "CPython" and sys.platform == "linux":
+        return ["/Od", "/Zi"] if DEBUG else ["/O2"], ["/DEBUG"] if DEBUG else []
+    chosen = re.search(r"(^|\s)-O", os.environ.get("CFLAGS", "")) is not None
+    if SANITIZERS:
+        flag = f"-fsanitize={SANITIZERS}"
+        level = [] if chosen else ["-O1"]
+        return [*level, "-g", "-fno-omit-frame-pointer", flag], [flag]
+    flags = [] if chosen else ["-O0" if DEBUG else "-O2"]
+    flags += ["-fvisibility=hidden", "-Wno-unused-function"]
+    if DEBUG:
+        flags += ["-g", "-UNDEBUG"]
+    elif platform.python_implementation() == "CPython" and sys.platform == "linux":
         flags += ["-fno-semantic-interposition", "-fno-plt"]
     return flags, []
+
+
+def is_new(record, settings):
+    """Whether the last build, as its record tells, had other settings; file times cannot show that."""
+    return not record.exists() or record.read_text() != settings
+
+
+def keep(record, settings):
+    record.parent.mkdir(parents=True, exist_ok=True)
+    record.write_text(settings)
 
 
 def extensions():
@@ -99,7 +124,13 @@ class build_ext(_build_ext):
     def run(self):
         if self.inplace:
             generate_headers()
+        record = Path(self.build_temp) / "settings"
+        variables = [os.environ.get(name, "") for name in ("CC", "CFLAGS", "LDFLAGS")]
+        settings = repr((compile_flags(), variables))
+        if is_new(record, settings):
+            self.force = True
         super().run()
+        keep(record, settings)
         if not self.inplace:
             # `python -m` puts the current folder first, so in a checkout it finds the package's sources
             # before the installed copy: the modules have to be beside them.
@@ -108,14 +139,19 @@ class build_ext(_build_ext):
 
 def main():
     # The C files go to build/, so that the tree holds sources alone.
+    folder = Path("build", "cython")
+    record = folder / "settings"
+    settings = repr((Cython.__version__, DIRECTIVES))
     modules = cythonize(
         extensions(),
         nthreads=0 if sys.platform == "win32" else (os.cpu_count() or 1),
-        build_dir=os.path.join("build", "cython"),
+        build_dir=str(folder),
         compiler_directives=DIRECTIVES,
-        annotate=bool(os.environ.get("CYEVENT_ANNOTATE")),
+        annotate=ANNOTATE,
+        force=ANNOTATE or is_new(record, settings),
         quiet=True,
     )
+    keep(record, settings)
     setup(
         packages=find_packages(include=["cyevent", "cyevent.*"]),
         package_data={"": ["*.pxd", "*.pyi", "py.typed"], "cyevent": ["include/cyevent/*.h"]},

@@ -4,6 +4,8 @@ The doors are parsed with Cython's own parser, so that the headers cannot differ
 function is a pointer that import_cyevent() fills from the modules' __pyx_capi__.
 """
 
+import re
+import runpy
 import sys
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from Cython.Compiler.TreeFragment import parse_from_strings
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "cyevent"
 TARGET = PACKAGE / "include" / "cyevent"
+VERSIONS = runpy.run_path(str(PACKAGE / "_version.py"))
 
 # The names that are libevent's; what ends in an underscore is internal.
 PREFIXES = (
@@ -47,6 +50,12 @@ COMPLETE = {
     "timer_position",
 }
 
+# Structs of the system's headers.
+SYSTEM_STRUCTS = ("addrinfo", "iovec", "sockaddr", "sockaddr_storage", "timespec", "timeval")
+
+# Constants that doors share among themselves.
+INTERNAL_CONSTANTS = ("EVBUFFER_CB_DEAD", "EVBUFFER_MAX")
+
 # libevent's header names; each includes the one that holds everything.
 PORTING_HEADERS = ("buffer", "bufferevent", "event", "listener", "thread", "util", "watch")
 
@@ -65,6 +74,7 @@ PROLOGUE = """\
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <string.h>
 #ifdef _WIN32
 #include <winsock2.h>
 #include <ws2tcpip.h>
@@ -85,13 +95,39 @@ typedef socklen_t ev_socklen_t;
 #define CYEVENT_UNUSED
 #endif
 
+#define CYEVENT_VERSION "%(__version__)s"
+#define CYEVENT_C_API_VERSION %(C_API_VERSION)d
+
 #ifdef __cplusplus
 extern "C" {
 #endif
 """
 
 LOADER = """\
-typedef struct { const char *module, *name; void **slot; } cyevent_import_entry;
+typedef struct { const char *module, *name; void *slot; } cyevent_import_entry;
+
+/* The installed package has to be of the headers' kind: its structs are laid out as they are here. */
+CYEVENT_UNUSED static int cyevent_check_version(void) {
+    PyObject *module = PyImport_ImportModule("cyevent._version");
+    PyObject *number;
+    long version;
+    if (module == NULL)
+        return -1;
+    number = PyObject_GetAttrString(module, "C_API_VERSION");
+    Py_DECREF(module);
+    if (number == NULL)
+        return -1;
+    version = PyLong_AsLong(number);
+    Py_DECREF(number);
+    if (version == -1 && PyErr_Occurred())
+        return -1;
+    if (version != CYEVENT_C_API_VERSION) {
+        PyErr_Format(PyExc_ImportError, "compiled for version %%d of cyevent's C API, %%ld is installed",
+                     CYEVENT_C_API_VERSION, version);
+        return -1;
+    }
+    return 0;
+}
 
 /* Fills the function pointers of this file. */
 CYEVENT_UNUSED static int import_cyevent(void) {
@@ -99,9 +135,12 @@ CYEVENT_UNUSED static int import_cyevent(void) {
 %s
     };
     size_t i;
+    if (cyevent_check_version() < 0)
+        return -1;
     for (i = 0; i < sizeof(entries) / sizeof(entries[0]); i++) {
         PyObject *module = PyImport_ImportModule(entries[i].module);
         PyObject *table, *capsule;
+        void *function = NULL;
         if (module == NULL)
             return -1;
         table = PyObject_GetAttrString(module, "__pyx_capi__");
@@ -110,13 +149,18 @@ CYEVENT_UNUSED static int import_cyevent(void) {
             return -1;
         capsule = PyDict_GetItemString(table, entries[i].name);
         if (capsule != NULL)
-            *entries[i].slot = PyCapsule_GetPointer(capsule, PyCapsule_GetName(capsule));
+            function = PyCapsule_GetPointer(capsule, PyCapsule_GetName(capsule));
         else
             PyErr_Format(PyExc_ImportError, "%%s has no C function %%s", entries[i].module,
                          entries[i].name);
         Py_DECREF(table);
-        if (capsule == NULL || *entries[i].slot == NULL)
+        if (function == NULL)
             return -1;
+        memcpy(entries[i].slot, &function, sizeof(function));
+    }
+    if (event_get_struct_event_size() != sizeof(struct event)) {
+        PyErr_SetString(PyExc_ImportError, "struct event is not that of the installed cyevent");
+        return -1;
     }
     return 0;
 }
@@ -184,12 +228,24 @@ def function_name(declarator):
     return str(declarator.name)
 
 
+def is_struct_alias(node):
+    """Whether a ctypedef gives a system's struct a second name."""
+    return (
+        isinstance(node.declarator, Nodes.CNameDeclaratorNode)
+        and str(getattr(node.base_type, "name", "")) in SYSTEM_STRUCTS
+    )
+
+
 class Writer:
     """Turns declarations into C."""
 
     def __init__(self, doors):
         self.tags = {}
+        self.aliases = {}
         for door in doors:
+            for node in door.typedefs:
+                if is_struct_alias(node):
+                    self.aliases[str(node.declarator.name)] = str(node.base_type.name)
             for node in door.structs:
                 self.tags[str(node.name)] = node.kind
         self.enum_types = {
@@ -202,7 +258,7 @@ class Writer:
         name = str(node.name)
         if name in self.tags:
             return f"{self.tags[name]} {name}"
-        if name in ("timeval", "iovec", "sockaddr", "sockaddr_storage", "addrinfo", "timespec"):
+        if name in SYSTEM_STRUCTS or name in self.aliases:
             return f"struct {name}"
         if name in self.enum_types:
             return f"enum {name}"
@@ -237,14 +293,19 @@ class Writer:
             size = "" if node.dimension is None else str(node.dimension.value)
             return f"{self.declarator(node.base, name)}[{size}]"
         if isinstance(node, Nodes.CFuncDeclaratorNode):
-            arguments = ", ".join(
-                self.declare(argument.base_type, argument.declarator) for argument in node.args
-            )
             inner = self.declarator(node.base, name)
             if isinstance(node.base, Nodes.CPtrDeclaratorNode):
                 inner = f"({inner})"
-            return f"{inner}({arguments or 'void'})"
+            return f"{inner}({self.arguments(node)})"
         raise TypeError(f"a declarator that C headers cannot have: {node!r}")
+
+    def arguments(self, function):
+        words = [
+            self.declare(argument.base_type, argument.declarator) for argument in function.args
+        ]
+        if function.has_varargs:
+            words.append("...")
+        return ", ".join(words) or "void"
 
     def pointer(self, base, declarator):
         """A function's declaration as that of a pointer with its name."""
@@ -252,11 +313,8 @@ class Writer:
         while isinstance(declarator, Nodes.CPtrDeclaratorNode):
             stars += "*"
             declarator = declarator.base
-        arguments = ", ".join(
-            self.declare(argument.base_type, argument.declarator) for argument in declarator.args
-        )
         name = str(declarator.base.name)
-        return f"{self.base_type(base)} {stars}(*{name})({arguments or 'void'})"
+        return f"{self.base_type(base)} {stars}(*{name})({self.arguments(declarator)})"
 
     def struct(self, node):
         lines = [f"{node.kind} {node.name} {{"]
@@ -280,25 +338,37 @@ def constant(node):
 
 
 def enum(node):
-    items, names = [], set()
+    items, defines, renumbered = [], [], False
     for item in node.items:
         name = str(item.name)
-        if name.endswith("_"):
-            continue
-        names.add(name)
-        items.append(f"    {name}" + (f" = {constant(item.value)}" if item.value else ""))
-    if not items:
-        return ""
+        if item.value is None and renumbered:
+            raise TypeError(f"{name} counts on from a constant that the C headers leave out")
+        if is_internal_constant(name):
+            renumbered = True
+        elif isinstance(item.value, ExprNodes.IntNode) and int(item.value.value, 0) > INT_MAX:
+            # C before C23 has no enumerators beyond int.
+            defines.append(f"#define {name} {constant(item.value)}\n")
+            renumbered = True
+        else:
+            items.append(f"    {name}" + (f" = {constant(item.value)}" if item.value else ""))
+            renumbered = False
     head = f"enum {node.name} {{" if node.name else "enum {"
-    return head + "\n" + ",\n".join(items) + "\n};\n"
+    body = head + "\n" + ",\n".join(items) + "\n};\n" if items else ""
+    return body + "".join(defines)
 
 
+INT_MAX = 0x7FFFFFFF
 PUBLIC_ENUM = ("EV", "BEV", "LEV")
+INTERNAL_ENUM = ("BEV_SUSPEND_", "EVENT_DEL_", "EVLIST_", "EVWATCH_", "EV_CLOSURE_")
+
+
+def is_internal_constant(name):
+    return name.endswith("_") or name in INTERNAL_CONSTANTS
 
 
 def is_public_enum(node):
     names = [str(item.name) for item in node.items]
-    if any(name.startswith(("EVLIST_", "EV_CLOSURE_", "EVENT_DEL_", "EVWATCH_")) for name in names):
+    if any(name.startswith(INTERNAL_ENUM) for name in names):
         return False
     return all(name.startswith(PUBLIC_ENUM) for name in names)
 
@@ -332,26 +402,30 @@ def in_order(structs):
 
 def header(doors):
     writer = Writer(doors)
-    parts = [PROLOGUE]
-    parts += [enum(node) for door in doors for node in door.enums if is_public_enum(node)]
-    parts.append("".join(f"{kind} {name};\n" for name, kind in sorted(writer.tags.items())))
+    enums = [enum(node) for door in doors for node in door.enums if is_public_enum(node)]
+    typedefs, functions, entries = [], [], []
     for door in doors:
         for node in door.typedefs:
-            if module_is_internal(door.module):
-                continue
-            parts.append(f"typedef {writer.declare(node.base_type, node.declarator)};\n")
-    parts.append("")
+            if is_struct_alias(node):
+                # As libevent has it: code says `struct evbuffer_iovec`.
+                typedefs.append(f"#define {node.declarator.name} {node.base_type.name}\n")
+            elif not module_is_internal(door.module):
+                typedefs.append(f"typedef {writer.declare(node.base_type, node.declarator)};\n")
     complete = [node for door in doors for node in door.structs if str(node.name) in COMPLETE]
-    parts += [writer.struct(node) + "\n" for node in in_order(complete)]
-    entries = []
+    structs = [writer.struct(node) + "\n" for node in in_order(complete)]
     for door in doors:
         for name, node, declarator in door.functions:
             if not name.startswith(PREFIXES) or name.endswith("_") or not is_nogil(declarator):
                 continue
-            parts.append(f"CYEVENT_UNUSED static {writer.pointer(node.base_type, declarator)};\n")
-            entries.append(f'        {{"{door.module}", "{name}", (void **)&{name}}},')
-    parts.append("\n" + LOADER % "\n".join(entries))
-    return "".join(part if part.endswith("\n") else part + "\n" for part in parts)
+            pointer = writer.pointer(node.base_type, declarator)
+            functions.append(f"CYEVENT_UNUSED static {pointer};\n")
+            entries.append(f'        {{"{door.module}", "{name}", (void *)&{name}}},')
+    declarations = "".join([*typedefs, "\n", *structs, "\n", *functions])
+    used = set(re.findall(r"\b(?:struct|union) \w+", declarations))
+    opaque = [f"{kind} {name}" for name, kind in sorted(writer.tags.items())]
+    forward = "".join(f"{tag};\n" for tag in opaque if tag in used)
+    loader = LOADER % "\n".join(entries)
+    return "\n".join([PROLOGUE % VERSIONS, "".join(enums), forward + declarations, loader])
 
 
 def main():

@@ -13,8 +13,10 @@ sees one and the same order of things, and a client with n cuts costs n + 1 refe
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Protocol
+
+from cyevent import EvBuffer
 
 Cut = tuple[int, int, bytes]
 FOREVER = sys.maxsize
@@ -26,7 +28,7 @@ class Hearer(Protocol):
     cuts: list[Cut]
 
     @property
-    def send(self) -> Callable[[bytes | memoryview], None]: ...
+    def output(self) -> EvBuffer: ...
 
 
 class Round:
@@ -69,21 +71,22 @@ class Round:
     def deliver(self, hearers: Iterable[Hearer]) -> None:
         """Queues for each client what it is to hear."""
         whole = b"".join(self.pieces)
-        view = memoryview(whole)
         for hearer in hearers:
+            add = hearer.output.add_reference
             if not hearer.cuts:
                 if whole:
-                    hearer.send(whole)
+                    add(whole)
                 continue
+            # By offset and length: a memoryview for each stretch would take more memory than the stretch.
             begin = 0
             for start, stop, instead in hearer.cuts:
                 if start > begin:
-                    hearer.send(view[begin:start])
+                    add(whole, begin, start - begin)
                 if instead:
-                    hearer.send(instead)
+                    add(instead)
                 begin = stop
             if begin < self.size:
-                hearer.send(view[begin:])
+                add(whole, begin)
             hearer.cuts.clear()
         self.pieces = []
         self.size = self.cost = 0

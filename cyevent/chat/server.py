@@ -78,38 +78,32 @@ class State(enum.Enum):
 MEMBERS = frozenset((State.PRESENT, State.ENDED, State.FAILED))
 
 
-class Client:
-    """A connection, and who is at its other end."""
+class Client(SocketBufferEvent):
+    """A connection, and who is at its other end. One object for both: there may be thousands."""
 
-    __slots__ = (
-        "bev", "cuts", "discarding", "half_closed", "linger", "name", "output", "prefix", "send",
-        "server", "state", "waits",
-    )  # fmt: skip
+    __slots__ = ("cuts", "discarding", "half_closed", "linger", "name", "server", "state", "waits")
 
     def __init__(self, server: ChatServer, fd: int, name: str) -> None:
+        super().__init__(server.base, fd, BEV_OPT_CLOSE_ON_FREE)
         self.server = server
+        self.name = name
         self.state = State.PRESENT
         self.discarding = False  # in the middle of a line that is too long
         self.half_closed = False  # the peer has closed its end
         self.waits = False  # in the server's line for the next turn
         self.cuts: list[Cut] = []
         self.linger: Timer | None = None
-        self.bev = SocketBufferEvent(server.base, fd, BEV_OPT_CLOSE_ON_FREE)
-        self.output = self.bev.output
-        self.send = self.bev.write_reference
-        self.rename(name)
-        self.bev.set_watermark(READ, 0, INPUT_BYTES)
-        self.bev.set_callbacks(read=self.readable, event=self.ended)
-        self.bev.enable(READ)
+        self.set_watermark(READ, 0, INPUT_BYTES)
+        # As functions of the class: a bound method each would cost more than all of the above.
+        self.set_callbacks(read=Client.readable, event=Client.ended)
+        self.enable(READ)
 
-    def rename(self, name: str) -> None:
-        self.name = name
-        self.prefix = b"<%s> " % name.encode()
-
-    def readable(self, bev: SocketBufferEvent) -> None:
+    def readable(self: SocketBufferEvent) -> None:
+        assert isinstance(self, Client)
         self.server.hear(self)
 
-    def ended(self, bev: SocketBufferEvent, what: int) -> None:
+    def ended(self: SocketBufferEvent, what: int) -> None:
+        assert isinstance(self, Client)
         self.half_closed = True
         self.state = State.FAILED if what & BEV_EVENT_ERROR else State.ENDED
         self.server.hear(self)
@@ -124,22 +118,24 @@ class Client:
             return
         self.linger = Timer(self.server.base, self.close)
         self.linger.add(self.server.linger)
-        self.bev.set_callbacks(read=self.discard, write=self.sent, event=self.gone)
-        self.discard(self.bev)
+        self.set_callbacks(read=Client.discard, write=Client.sent, event=Client.gone)
+        self.discard()
         if not self.output:
-            self.sent(self.bev)
+            self.sent()
 
-    def discard(self, bev: SocketBufferEvent) -> None:
-        bev.input.drain(len(bev.input))
+    def discard(self: SocketBufferEvent) -> None:
+        self.input.drain(len(self.input))
 
-    def sent(self, bev: SocketBufferEvent) -> None:
+    def sent(self: SocketBufferEvent) -> None:
+        assert isinstance(self, Client)
         if self.half_closed:
             self.close()
             return
-        with contextlib.suppress(OSError), borrowed(bev.fd) as sock:
+        with contextlib.suppress(OSError), borrowed(self.fd) as sock:
             sock.shutdown(socket.SHUT_WR)
 
-    def gone(self, bev: SocketBufferEvent, what: int) -> None:
+    def gone(self: SocketBufferEvent, what: int) -> None:
+        assert isinstance(self, Client)
         self.half_closed = True
         if what & BEV_EVENT_ERROR or not self.output:
             self.close()
@@ -150,8 +146,8 @@ class Client:
         self.state = State.CLOSED
         if self.linger is not None:
             self.linger.close()
-        self.bev.close()
-        del self.bev, self.output, self.send, self.linger
+            self.linger = None
+        super().close()
         self.server.closed(self)
 
 
@@ -228,6 +224,8 @@ class ChatServer:
 
     def consider_trim(self) -> None:
         """Gives memory back when half of a crowd has left, and once more after its last."""
+        if self.stopping:
+            return
         if self.peak >= TRIM_FROM and 2 * len(self.members) <= self.peak:
             self.crowded = True
             if not self.trim.pending():
@@ -277,7 +275,7 @@ class ChatServer:
             if self.round.cost >= ROUND_BYTES:
                 self.wait(client)
                 return
-            line = client.bev.input.readline(EOL_CRLF)
+            line = client.input.readline(EOL_CRLF)
             if line is None:
                 self.check_unfinished(client)
                 if client.state is not State.PRESENT:
@@ -292,7 +290,7 @@ class ChatServer:
 
     def check_unfinished(self, client: Client) -> None:
         """A line that is too long already is refused now, and not kept while the rest of it comes."""
-        unread = client.bev.input
+        unread = client.input
         # One more than the limit may be the CR of a line that is just not too long.
         if not client.discarding and len(unread) > self.limits.line + 1:
             client.discarding = True
@@ -314,7 +312,7 @@ class ChatServer:
             return
         if CONTROLS.search(text):
             line = CONTROLS.sub("\ufffd", text).encode()
-        self.say(b"%s%s\n" % (client.prefix, line), client)
+        self.say(b"<%s> %s\n" % (client.name.encode(), line), client)
 
     # Commands.
 
@@ -343,7 +341,7 @@ class ChatServer:
             return
         old = client.name
         del self.members[old.casefold()]
-        client.rename(name)
+        client.name = name
         self.members[name.casefold()] = client
         self.who = None
         self.announce("%s is now %s", old, name)
@@ -405,6 +403,9 @@ class ChatServer:
         """After thousands have left, the C library would keep the memory that they took."""
         self.peak = len(self.members)
         self.crowded = bool(self.members or self.leaving)
+        # Tables do not shrink by themselves.
+        self.members = dict(self.members)
+        self.leaving = set(self.leaving)
         gc.collect()
         if malloc_trim is not None:
             malloc_trim(0)

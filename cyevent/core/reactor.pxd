@@ -40,6 +40,7 @@ cdef class EventBase:
     cdef object handler        # exception handler or None
     cdef object stop_exception  # raised from loop()
     cdef dict kept             # by id: objects that must live as long as they are pending
+    cdef Py_ssize_t most_kept  # the largest it has been since its table was new
     cdef object __weakref__
     cdef int wakeup_fds[2]     # Python's signal handlers write to [1]; -1 until it is needed
     cdef event wakeup_event

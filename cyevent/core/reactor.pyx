@@ -49,6 +49,7 @@ cdef extern from "<stdio.h>":
 
 cdef enum:
     EV_IO = 0x86               # EV_READ | EV_WRITE | EV_CLOSED
+    SHRINK_FROM = 1000
     HELD = -1                  # py_enter(): the loop's thread has the GIL and keeps it
 
 
@@ -247,10 +248,16 @@ cdef class EventBase:
     cdef int keep(self, object thing) except -1:
         # By identity, whatever a subclass makes of equality.
         self.kept[<size_t><PyObject *>thing] = thing
+        if len(self.kept) > self.most_kept:
+            self.most_kept = len(self.kept)
         return 0
 
     cdef void release(self, object thing) noexcept:
         self.kept.pop(<size_t><PyObject *>thing, None)
+        if self.most_kept > SHRINK_FROM and not self.kept:
+            # A dict's table does not shrink by itself.
+            self.kept = {}
+            self.most_kept = 0
 
     cdef void callback_failed(self, object callback) noexcept:
         cdef object exception

@@ -1,9 +1,9 @@
 """Fills a chat server with clients that all speak, and checks that everybody hears everybody.
 
 ``python tests/chat/load.py [--clients 5000] [--lines 1] [--method NAME]`` starts the server itself, connects all
-clients, has each send its lines, and verifies in each client's own stream that every line of everybody else
-arrived once and in the order in which it was sent. It then closes all and compares the server's resident
-memory with what it was before the first client.
+clients, has each send its lines, and verifies in each client's own stream that every line of everybody
+else arrived once and in the order in which it was sent. It then closes all and compares the server's
+resident memory with what it was before the first client.
 """
 
 import argparse
@@ -142,9 +142,7 @@ def run(clients, lines, method=None, report=print):
 
         begin, cpu = time.monotonic(), server.cpu()
         for i, fd in enumerate(order):
-            crowd.socks[fd].sendall(
-                b"".join(line.split(b"> ", 1)[1] for line in spoken[fd])
-            )
+            crowd.socks[fd].sendall(b"".join(line.split(b"> ", 1)[1] for line in spoken[fd]))
             if i % CHUNK == 0:
                 crowd.pump(0)
         expected += sum(total - sum(map(len, spoken[fd])) for fd in order)
