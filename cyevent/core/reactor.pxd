@@ -16,7 +16,8 @@ cdef extern from "Python.h":
 
 cdef struct py_loop:
     PyThreadState *saved       # the loop thread's state while it does not hold the GIL
-    bint looping               # EventBase.loop() is running
+    bint looping               # EventBase.loop() is running,
+    unsigned long thread       # in this thread
     bint stopping              # a KeyboardInterrupt or SystemExit waits to be raised from loop()
     PyObject *owner            # the EventBase; not a reference
 

@@ -23,7 +23,7 @@ from cyevent.core.loop cimport *
 from cyevent.core.queue cimport in_loop_thread
 from cyevent.core.sys cimport *
 from cyevent.core.sys cimport timeval
-from cyevent.core.threads cimport EVLOCK_LOCK, EVLOCK_UNLOCK
+from cyevent.core.threads cimport EVLOCK_LOCK, EVLOCK_UNLOCK, evthread_id_
 from cyevent.core.types cimport *
 from cyevent.core.types cimport event_config
 
@@ -36,6 +36,11 @@ cdef extern from "Python.h":
 
 cdef extern from *:
     """
+    #if PY_VERSION_HEX >= 0x030D0000
+      #define current_thread_state PyThreadState_GetUnchecked
+    #else
+      #define current_thread_state _PyThreadState_UncheckedGet
+    #endif
     /* The report goes through sys.unraisablehook, with the callback's repr and the whole traceback. */
     static void write_unraisable(PyObject *exception, PyObject *thing) {
         PyErr_SetObject((PyObject *)Py_TYPE(exception), exception);
@@ -43,6 +48,7 @@ cdef extern from *:
     }
     """
     void write_unraisable(object exception, PyObject *thing)
+    PyThreadState *current_thread_state() noexcept nogil
 
 cdef extern from "<stdio.h>":
     FILE *open_memstream(char **text, size_t *size) noexcept nogil
@@ -57,10 +63,12 @@ cdef enum:
 
 cdef int py_enter(py_loop *loop) noexcept nogil:
     cdef PyThreadState *saved
-    if not loop.looping:
+    if not loop.looping or loop.thread != evthread_id_():
         return PyGILState_Ensure()
     saved = loop.saved
-    if saved != NULL:
+    # It may be current although it is saved: C code in a callback took the GIL with PyGILState_Ensure, and
+    # what it ran led here.
+    if saved != NULL and current_thread_state() != saved:
         PyEval_RestoreThread(saved)
         loop.saved = NULL
     return HELD
@@ -373,6 +381,7 @@ cdef class EventBase:
                 else:
                     watch_signals = True
                 PyErr_CheckSignals()
+            self.state.thread = evthread_id_()
             self.state.saved = PyEval_SaveThread()
             result = event_base_loop(base, bits)
             code = errno

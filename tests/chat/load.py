@@ -1,9 +1,9 @@
 """Fills a chat server with clients that all speak, and checks that everybody hears everybody.
 
-``python tests/chat/load.py [--clients 5000] [--lines 1] [--method NAME]`` starts the server itself, connects all
-clients, has each send its lines, and verifies in each client's own stream that every line of everybody
-else arrived once and in the order in which it was sent. It then closes all and compares the server's
-resident memory with what it was before the first client.
+``python tests/chat/load.py [--clients 5000] [--lines 1] [--method NAME]`` starts the server itself,
+connects all clients, has each send its lines, and verifies in each client's own stream that every line
+of everybody else arrived once and in the order in which it was sent. It then closes all and compares the
+server's resident memory with what it was before the first client.
 """
 
 import argparse
