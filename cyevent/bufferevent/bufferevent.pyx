@@ -359,6 +359,7 @@ cdef void bufferevent_free(bufferevent *bev) noexcept nogil:
     cdef bufferevent_ctrl_data data
     BEV_LOCK(bev)
     bufferevent_setcb(bev, NULL, NULL, NULL, NULL)
+    bufferevent_cancel_lookup_(bev)
     if bev.be_ops.ctrl != NULL:
         data.ptr = NULL
         bev.be_ops.ctrl(bev, BEV_CTRL_CANCEL_ALL, &data)
