@@ -169,9 +169,7 @@ def report(figure: Figure) -> str:
             _stats.format_number(_stats.summary(figure.microseconds(peer, part))["median"])
             for part in ("total", "user", "system")
         ]
-        ratios = [
-            _stats.format_ratio(figure.ratio(peer, part)) for part in ("total", "user")
-        ]
+        ratios = [_stats.format_ratio(figure.ratio(peer, part)) for part in ("total", "user")]
         rows.append([peer, *numbers, *ratios])
     title = f"{figure.kind}, {figure.connections} connections, 1 KiB: microseconds a {what}"
     header = ["", "CPU", "user", "system", "cyevent's ratio", "of user time"]
@@ -229,7 +227,9 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--connections", type=numbers, default=[10, 1000], help="10,1000")
     top.add_argument("--groups", type=groups, default=list(GROUPS), help=",".join(GROUPS))
     top.add_argument("--round-trips", type=int, default=100_000, help="in a round (%(default)s)")
-    top.add_argument("--broadcasts", type=int, default=200, help="in a round; 0: none (%(default)s)")
+    top.add_argument(
+        "--broadcasts", type=int, default=200, help="in a round; 0: none (%(default)s)"
+    )
     top.add_argument("--crowd", type=int, default=1000, help="who hears a broadcast (%(default)s)")
     top.add_argument("--rounds", type=int, default=9, help="(%(default)s)")
     top.add_argument(
