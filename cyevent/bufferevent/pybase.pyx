@@ -47,7 +47,6 @@ cdef extern from *:
 cdef object EVERYTHING = -1
 
 cdef enum:
-    ALL_OPTIONS = 15           # BEV_OPT_*
     SIZE_MAX = 0x7fffffffffffffff
 
 
