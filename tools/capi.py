@@ -81,6 +81,7 @@ PROLOGUE = """\
 typedef intptr_t evutil_socket_t;
 typedef int ev_socklen_t;
 #else
+#include <netdb.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <sys/types.h>

@@ -39,15 +39,15 @@ cdef int bufferevent_socket_get_dns_error(bufferevent *bev) noexcept nogil
 # --- for resolvers ---
 
 # res belongs to the callee. It may be called out of `start`.
-ctypedef void (*lookup_done_cb)(int result, addrinfo *res, void *arg) noexcept nogil
+ctypedef void (*lookup_done_cb_)(int result, addrinfo *res, void *arg) noexcept nogil
 
-cdef struct lookup_resolver:
+cdef struct lookup_resolver_:
     # NULL after calling done.
     void *(*start)(void *evdns_base, const char *name, const char *service, const addrinfo *hints,
-                   lookup_done_cb done, void *arg) noexcept nogil
+                   lookup_done_cb_ done, void *arg) noexcept nogil
     # done is called yet, with EAI_CANCELED or what was found.
     void (*cancel)(void *request) noexcept nogil
     void (*free)(addrinfo *res) noexcept nogil
 
 # Who answers when there is an evdns_base.
-cdef void bufferevent_set_resolver_(const lookup_resolver *resolver) noexcept nogil
+cdef void bufferevent_set_resolver_(const lookup_resolver_ *resolver) noexcept nogil

@@ -91,11 +91,11 @@ cdef struct lookup:
 cdef lookup *first_in_line = NULL
 cdef lookup *last_in_line = NULL
 cdef int threads = 0
-cdef lookup_resolver resolver
+cdef lookup_resolver_ resolver
 memset(&resolver, 0, sizeof(resolver))
 
 
-cdef void bufferevent_set_resolver_(const lookup_resolver *other) noexcept nogil:
+cdef void bufferevent_set_resolver_(const lookup_resolver_ *other) noexcept nogil:
     resolver.start = other.start
     resolver.cancel = other.cancel
     resolver.free = other.free
