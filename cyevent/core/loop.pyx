@@ -161,6 +161,7 @@ cdef int process_active(event_base *base) noexcept nogil:
     """Runs the most urgent priority that has something of the user's own. Returns how many it ran."""
     cdef int i, count = 0
     cdef int64_t end = 0
+    cdef bint limited
     cdef event_queue *queue
     if base.max_dispatch_interval >= 0:
         end = base_now(base) + base.max_dispatch_interval
@@ -169,10 +170,10 @@ cdef int process_active(event_base *base) noexcept nogil:
         if queue.first == NULL:
             continue
         base.running_priority = i
-        if i < base.limit_callbacks_after_prio:
-            count = run_queue(base, queue, INT_MAX, 0)
-        else:
-            count = run_queue(base, queue, base.max_dispatch_callbacks, end)
+        limited = i >= base.limit_callbacks_after_prio
+        # One call, so that it is compiled into the loop.
+        count = run_queue(base, queue, base.max_dispatch_callbacks if limited else INT_MAX,
+                          end if limited else 0)
         if count:
             # A callback of ours alone does not count: the next priority has its turn too.
             break
