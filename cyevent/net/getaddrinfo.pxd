@@ -20,11 +20,11 @@ cdef const char *evutil_gai_strerror(int err) noexcept nogil
 
 cdef enum:
     # From evutil_getaddrinfo_common_(): ask a resolver.
-    EVUTIL_EAI_NEED_RESOLVE = -90002
+    EVUTIL_EAI_NEED_RESOLVE_ = -90002
 
 # What every resolver does first: checks *hints and completes them (socket type from protocol and the reverse, the
 # family by EVUTIL_AI_ADDRCONFIG), finds the port, and answers all that needs no look-up. The port is in *port
-# whenever EVUTIL_EAI_NEED_RESOLVE is returned; each address found then becomes entries by
+# whenever EVUTIL_EAI_NEED_RESOLVE_ is returned; each address found then becomes entries by
 # evutil_new_addrinfo_(address, length, hints).
 cdef int evutil_getaddrinfo_common_(const char *nodename, const char *servname, evutil_addrinfo *hints,
                                     evutil_addrinfo **res, int *port) noexcept nogil

@@ -268,7 +268,7 @@ cdef void map_ipv4(const in_addr *v4, in6_addr *v6) noexcept nogil:
     memcpy(<unsigned char *>v6 + 12, v4, sizeof(in_addr))
 
 
-# EVUTIL_EAI_NEED_RESOLVE: not an address.
+# EVUTIL_EAI_NEED_RESOLVE_: not an address.
 cdef int numeric_host(const char *host, int port, const evutil_addrinfo *hints,
                       evutil_addrinfo **res) noexcept nogil:
     cdef in_addr v4
@@ -280,7 +280,7 @@ cdef int numeric_host(const char *host, int port, const evutil_addrinfo *hints,
             return EVUTIL_EAI_ADDRFAMILY
         list = ipv6_entries(&v6, zone, port, hints)
     elif evutil_inet_pton(AF_INET, host, &v4) != 1:
-        return EVUTIL_EAI_NEED_RESOLVE
+        return EVUTIL_EAI_NEED_RESOLVE_
     elif hints.ai_family != AF_INET6:
         list = ipv4_entries(&v4, port, hints)
     elif hints.ai_flags & EVUTIL_AI_V4MAPPED:
@@ -314,14 +314,14 @@ cdef int evutil_getaddrinfo_common_(const char *nodename, const char *servname, 
         return result
     if nodename != NULL:
         result = numeric_host(nodename, port[0], hints, res)
-        if result != EVUTIL_EAI_NEED_RESOLVE:
+        if result != EVUTIL_EAI_NEED_RESOLVE_:
             return result
         if hints.ai_flags & EVUTIL_AI_NUMERICHOST:
             return EVUTIL_EAI_NONAME
     evutil_adjust_hints_for_addrconfig_(hints)
     if nodename == NULL:
         return without_host(port[0], hints, res)
-    return EVUTIL_EAI_NEED_RESOLVE
+    return EVUTIL_EAI_NEED_RESOLVE_
 
 
 # --- look-up ----------------------------------------------------------------------------------------
@@ -372,7 +372,7 @@ cdef int evutil_getaddrinfo(const char *nodename, const char *servname, const ev
         hints.ai_socktype = hints_in.ai_socktype
         hints.ai_protocol = hints_in.ai_protocol
     result = evutil_getaddrinfo_common_(nodename, servname, &hints, res, &port)
-    if result != EVUTIL_EAI_NEED_RESOLVE:
+    if result != EVUTIL_EAI_NEED_RESOLVE_:
         return result
     # Each address once: the entries are made by our hints.
     memset(&question, 0, sizeof(question))

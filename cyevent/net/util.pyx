@@ -246,16 +246,18 @@ cdef int loopback_pair(int kind, int protocol, evutil_socket_t *sv) noexcept nog
 
 cdef int evutil_socketpair(int family, int kind, int protocol, evutil_socket_t *sv) noexcept nogil:
     cdef int flags = kind & (SOCK_NONBLOCK | SOCK_CLOEXEC)
+    cdef evutil_socket_t[2] made
     if family == AF_INET or (family == AF_UNIX and not EV_HAVE_SOCKETPAIR):
         return loopback_pair(kind, protocol, sv)
-    if EV_HAVE_SOCK_FLAGS:
-        return ev_socketpair(family, kind, protocol, sv)
-    if ev_socketpair(family, kind & ~flags, protocol, sv) < 0:
+    # Linux writes numbers there also when it fails.
+    if ev_socketpair(family, kind if EV_HAVE_SOCK_FLAGS else kind & ~flags, protocol, made) < 0:
         return -1
-    if set_flags(sv[0], flags) < 0 or set_flags(sv[1], flags) < 0:
-        drop(sv[0])
-        drop(sv[1])
+    if not EV_HAVE_SOCK_FLAGS and (set_flags(made[0], flags) < 0 or set_flags(made[1], flags) < 0):
+        drop(made[0])
+        drop(made[1])
         return -1
+    sv[0] = made[0]
+    sv[1] = made[1]
     return 0
 
 
