@@ -7,8 +7,8 @@ from cyevent.core.sys cimport ev_socklen_t, sockaddr
 from cyevent.net.types cimport evutil_addrinfo
 
 # RFC 3493's getaddrinfo(): 0 with a list in *res, or an EVUTIL_EAI_* error with NULL there. Either name may be
-# NULL, hints too. A numeric host or none is answered without a resolver; a name blocks until the system's has an
-# answer. Where the hints have neither socket type nor protocol each address comes twice, for TCP and for UDP.
+# NULL, hints too. A numeric host or none is answered without a resolver; a name blocks until the system's has
+# an answer. Where the hints have neither socket type nor protocol each address comes twice, for TCP and UDP.
 # Differences from the system's:
 # - EVUTIL_AI_ADDRCONFIG does not hold for numeric hosts, and unique local addresses do not count;
 # - raw sockets come only if they are asked for.
@@ -22,8 +22,8 @@ cdef enum:
     # From evutil_getaddrinfo_common_(): ask a resolver.
     EVUTIL_EAI_NEED_RESOLVE_ = -90002
 
-# What every resolver does first: checks *hints and completes them (socket type from protocol and the reverse, the
-# family by EVUTIL_AI_ADDRCONFIG), finds the port, and answers all that needs no look-up. The port is in *port
+# What every resolver does first: checks *hints and completes them (socket type from protocol and the reverse,
+# the family by EVUTIL_AI_ADDRCONFIG), finds the port, and answers all that needs no look-up. *port is set
 # whenever EVUTIL_EAI_NEED_RESOLVE_ is returned; each address found then becomes entries by
 # evutil_new_addrinfo_(address, length, hints).
 cdef int evutil_getaddrinfo_common_(const char *nodename, const char *servname, evutil_addrinfo *hints,

@@ -12,7 +12,7 @@ with the system's getaddrinfo(), and its answer is copied: every list here is of
 """
 
 from libc.stdint cimport uint16_t
-from libc.string cimport memcpy, memset, strlen
+from libc.string cimport memcpy, memset
 from cyevent.core.memory cimport mm_calloc, mm_free, mm_strdup
 from cyevent.core.sys cimport *
 from cyevent.core.sys cimport ev_socklen_t, sockaddr

@@ -29,7 +29,7 @@ cdef const char *evutil_format_sockaddr_port_(const sockaddr *address, char *out
 # 127.0.0.0/8 or ::1
 cdef bint evutil_sockaddr_is_loopback_(const sockaddr *address) noexcept nogil
 # Whether packets to the address stay within reach of the machine's own links, and so an interface that has it
-# says nothing about the rest of the net: unspecified, loopback, link-local, multicast; for IPv6 also site-local,
-# unique local, and all that begins with 64 zero bits.
+# says nothing about the rest of the net: unspecified, loopback, link-local, multicast; for IPv6 also
+# site-local, unique local, and all that begins with 64 zero bits.
 cdef bint evutil_v4addr_is_local_(const in_addr *address) noexcept nogil
 cdef bint evutil_v6addr_is_local_(const in6_addr *address) noexcept nogil

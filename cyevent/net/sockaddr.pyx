@@ -5,10 +5,10 @@ Facts:
   zero word as "::".
 - inet_aton() and its like read 010.0.0.1 as octal, others as decimal: a filter and a connection may disagree
   about the address. inet_pton() lets neither through.
-- An index of an interface is the machine's, and may change with each start; its name can be gone the next moment.
+- An interface's index is the machine's, and may change with each start; its name can be gone at any moment.
 
-So formatting is done here, parsing is inet_pton()'s, and a zone is written as the number that the socket address
-holds.
+So formatting is done here, parsing is inet_pton()'s, and a zone is written as the number that the socket
+address holds.
 """
 
 from libc.stdint cimport uint16_t, uint32_t

@@ -20,8 +20,8 @@ cdef int evutil_ascii_strcasecmp(const char *a, const char *b) noexcept nogil
 cdef int evutil_ascii_strncasecmp(const char *a, const char *b, size_t n) noexcept nogil
 # As strtol(): base 2 to 36, or 0 for C's prefixes; endptr may be NULL. Beyond 64 bits: the nearest, and ERANGE.
 cdef int64_t evutil_strtoll(const char *s, char **endptr, int base) noexcept nogil
-# "Thu, 01 Jan 1970 00:00:00 GMT", for HTTP; date_time is in UTC, NULL: now. Returns the length of the whole text;
-# datelen or more says that it was cut. -1 with EINVAL if its month or day of the week is none.
+# "Thu, 01 Jan 1970 00:00:00 GMT", for HTTP; date_time is in UTC, NULL: now. Returns the length of the whole
+# text; datelen or more says that it was cut. -1 with EINVAL if its month or day of the week is none.
 cdef int evutil_date_rfc1123(char *date, size_t datelen, const tm *date_time) noexcept nogil
 
 # Cuts blanks and tabs off the end.

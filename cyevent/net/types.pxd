@@ -2,7 +2,7 @@
 # socket errors, and the flags and errors of evutil_getaddrinfo().
 #
 # A function with variable arguments cannot be written in Cython, and a macro has no address. So this part is C:
-# cimported from here it is compiled into the module that uses it, and the C header has a copy of the text. The C
+# cimported from here it is compiled into the module that uses it, and the C header has a copy of the text. The
 # header alone has evutil_timercmp() and evutil_offsetof(), whose arguments are an operator and a field.
 
 from libc.stdint cimport (
@@ -214,6 +214,6 @@ cdef extern from *:
     ctypedef struct va_list:
         pass
 
-    # Returns the length of the whole text; buflen or more says that it was cut. What is written ends with a NUL.
+    # Returns the length of the whole text; buflen or more says that it was cut. It always ends with a NUL.
     int evutil_snprintf(char *buf, size_t buflen, const char *format, ...) noexcept nogil
     int evutil_vsnprintf(char *buf, size_t buflen, const char *format, va_list arguments) noexcept nogil

@@ -233,8 +233,9 @@ def test_sockaddr_port_parse():
         (b"[::ffff:1.2.3.4]:80", AF_INET6, "::ffff:1.2.3.4", 80, 0),
     ]:
         assert parse(text) == (family, socket.inet_pton(family, host), port, zone), text
-    for text in (b"[ffff::1", b"[ffff::1]:65599", b"[ffff::1]:0", b"[ffff::1]:-1", b"[ffff::1]:", b"[ffff::1]80",
-                 b"[ffff::1]:80x", b"[ffff::1]: 80", b"[1.2.3.4]:80", b"[]:80", b"[", b"", b":80", b"1.2.3.4:",
+    for text in (b"[ffff::1", b"[ffff::1]:65599", b"[ffff::1]:0", b"[ffff::1]:-1", b"[ffff::1]:",
+                 b"[ffff::1]80", b"[ffff::1]:80x", b"[ffff::1]: 80",
+                 b"[1.2.3.4]:80", b"[]:80", b"[", b"", b":80", b"1.2.3.4:",
                  b"1.2.3.4:0", b"1.2.3.4:65536", b"1.2.3.4:4294967297", b"localhost:80", b"::1]:80",
                  b"1" * 400, b"[" + b"1" * 400 + b"]", b"[fe80::1%none]:80"):
         assert parse(text) is None, text

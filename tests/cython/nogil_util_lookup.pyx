@@ -290,7 +290,8 @@ def test_every_allocation_may_fail():
     cdef evutil_addrinfo hints
     global allowed
     event_set_mem_functions(failing_malloc, failing_realloc, failing_free)
-    questions = [(None, "80", 0), ("1.2.3.4", "80", CANONNAME), ("::1", None, 0), ("localhost", "80", CANONNAME)]
+    questions = [(None, "80", 0), ("1.2.3.4", "80", CANONNAME), ("::1", None, 0),
+                 ("localhost", "80", CANONNAME)]
     for host, service, flags in questions:
         for n in range(100):
             allowed = n

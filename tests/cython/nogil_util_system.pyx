@@ -64,8 +64,10 @@ cdef flags(sock):
 
 
 def test_socketpair_create():
-    for family, kind, protocol in [(AF_UNSPEC, SOCK_STREAM, 0), (AF_INET6, SOCK_STREAM, 0), (AF_INET, SOCK_RAW, 0),
-                                   (AF_INET, SOCK_DGRAM, 0), (AF_INET, SOCK_STREAM, 1)]:
+    for family, kind, protocol in [
+        (AF_UNSPEC, SOCK_STREAM, 0), (AF_INET6, SOCK_STREAM, 0), (AF_INET, SOCK_RAW, 0),
+        (AF_INET, SOCK_DGRAM, 0), (AF_INET, SOCK_STREAM, 1),
+    ]:
         assert pair(family, kind, protocol) is None, (family, kind, protocol)
     for family, kind in [(AF_UNIX, SOCK_STREAM), (AF_UNIX, SOCK_DGRAM), (AF_INET, SOCK_STREAM)]:
         left, right = pair(family, kind)
@@ -307,10 +309,9 @@ def test_monotonic_res_fallback():
 cdef int64_t smallest_step(int flags):
     cdef evutil_monotonic_timer timer
     cdef int64_t last, now, best = 1000000
-    cdef int i
     evutil_configure_monotonic_time(&timer, flags)
     last = microseconds(&timer)
-    for i in range(10):
+    for _ in range(10):
         now = microseconds(&timer)
         while now == last:
             now = microseconds(&timer)

@@ -6,8 +6,9 @@ from libc.errno cimport errno
 from libc.string cimport memset, strlen
 
 from cyevent cimport (
-    EV_INT8_MAX, EV_INT8_MIN, EV_INT16_MAX, EV_INT16_MIN, EV_INT32_MAX, EV_INT32_MIN, EV_INT64_MAX, EV_INT64_MIN,
-    EV_SIZE_MAX, EV_SSIZE_MAX, EV_SSIZE_MIN, EV_UINT8_MAX, EV_UINT16_MAX, EV_UINT32_MAX, EV_UINT64_MAX,
+    EV_INT8_MAX, EV_INT8_MIN, EV_INT16_MAX, EV_INT16_MIN, EV_INT32_MAX, EV_INT32_MIN, EV_INT64_MAX,
+    EV_INT64_MIN, EV_SIZE_MAX, EV_SSIZE_MAX, EV_SSIZE_MIN, EV_UINT8_MAX, EV_UINT16_MAX, EV_UINT32_MAX,
+    EV_UINT64_MAX,
     ev_int8_t, ev_int16_t, ev_int32_t, ev_int64_t, ev_intptr_t, ev_off_t, ev_ssize_t, ev_uint8_t, ev_uint16_t,
     ev_uint32_t, ev_uint64_t, ev_uintptr_t, evutil_ascii_strcasecmp, evutil_ascii_strncasecmp,
     evutil_date_rfc1123, evutil_snprintf, evutil_strtoll, evutil_timeradd, evutil_timerclear,
