@@ -4,7 +4,7 @@ Facts:
 - A generator inside the process has to be locked, to notice a fork (two children must not draw the same bytes),
   and to be wiped; each has gone wrong somewhere.
 - getrandom(2), arc4random_buf(3) and BCryptGenRandom() have none of these troubles, need no descriptor, and
-  work in a chroot. A call costs some 0.2 us, and more only with the number of bytes.
+  work in a chroot. A call is a system call, and costs more only with the number of bytes.
 - getrandom() gives up to 256 bytes whole; more may be interrupted by a signal.
 
 So there is no generator here, and no state: every byte is the kernel's, in a child as in its parent.
