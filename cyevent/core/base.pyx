@@ -7,12 +7,13 @@ from cyevent.backends.registry cimport backend_count, backend_at
 from cyevent.backends.vtable cimport event_op
 from cyevent.core.clock cimport (
     monotonic_ns, ns_to_timeval, wall_clock_ns, )
+from cyevent.core.debug cimport debug_base_, debug_teardown_, event_debug_unassign, EVENT_GONE_FINALIZED_
 from cyevent.core.event cimport (
     base_now, base_wall_offset_, callback_to_event, event_add_nolock_, event_assign,
     event_del_nolock_,
 )
 from cyevent.core.fdmap cimport evmap_clear_, evmap_io_active_, evmap_moved_, evmap_reinit_io_
-from cyevent.core.log cimport event_msgx_, event_warn_, event_warnx_
+from cyevent.core.log cimport debugging_, event_msgx_, event_warn_, event_warnx_
 from cyevent.core.memory cimport mm_calloc, mm_free
 from cyevent.core.queue cimport remove_active, remove_active_later
 from cyevent.core.signals cimport (
@@ -21,7 +22,7 @@ from cyevent.core.signals cimport (
 from cyevent.core.sys cimport *
 from cyevent.core.threads cimport (
     EVLOCK_LOCK, EVLOCK_UNLOCK, evthread_cond_alloc_, evthread_cond_free_, evthread_lock_alloc_,
-    evthread_lock_free_,
+    evthread_lock_free_, evthread_locking_enabled_, evthread_make_globals_,
 )
 from cyevent.core.timers cimport timer_heap_free, timer_heap_top
 from cyevent.core.types cimport *
@@ -116,6 +117,8 @@ cdef void unmake(event_base *base) noexcept nogil:
 cdef event_base *event_base_new_with_config(const event_config *config) noexcept nogil:
     cdef event_base *base = <event_base *>mm_calloc(1, sizeof(event_base))
     cdef char message[128]
+    debug_base_()
+    evthread_make_globals_()
     if base == NULL:
         set_errno(ENOMEM)
         return NULL
@@ -135,7 +138,7 @@ cdef event_base *event_base_new_with_config(const event_config *config) noexcept
             base.flags |= EVENT_BASE_FLAG_PRECISE_TIMER
         if cyevent_secure_getenv(b"EVENT_USE_SIGNALFD") != NULL:
             base.flags |= EVENT_BASE_FLAG_USE_SIGNALFD
-    if not (base.flags & EVENT_BASE_FLAG_NOLOCK):
+    if not (base.flags & EVENT_BASE_FLAG_NOLOCK) and evthread_locking_enabled_():
         base.lock = evthread_lock_alloc_()
         base.current_event_cond = evthread_cond_alloc_()
         if base.lock == NULL or base.current_event_cond == NULL:
@@ -196,6 +199,7 @@ cdef int open_notify(event_base *base) noexcept nogil:
 cdef void close_notify(event_base *base) noexcept nogil:
     if base.notifiable:
         event_del_nolock_(&base.notify_event, EVENT_DEL_NOBLOCK)
+        event_debug_unassign(&base.notify_event)
         base.notifiable = False
     if base.notify_fds[0] >= 0:
         close(base.notify_fds[0])
@@ -275,6 +279,8 @@ cdef void cancel_callback(event_base *base, event_callback *cb, bint run_finaliz
         remove_active_later(base, cb)
     if not run_finalizers:
         return
+    if cb.flags & EVLIST_INIT and debugging_():
+        debug_teardown_(ev, EVENT_GONE_FINALIZED_)
     if closure == EV_CLOSURE_EVENT_FINALIZE or closure == EV_CLOSURE_EVENT_FINALIZE_FREE:
         cb.cb.evfinalize(ev, cb.arg)
         if closure == EV_CLOSURE_EVENT_FINALIZE_FREE:
@@ -340,6 +346,7 @@ cdef int event_base_shut_(event_base *base, bint run_finalizers) noexcept nogil:
         base.once_events = once.next
         if once.release != NULL:
             once.release(once.arg)
+        event_debug_unassign(&once.ev)
         mm_free(once)
     for i in range(EVWATCH_MAX):
         while base.watchers[i] != NULL:
@@ -350,6 +357,7 @@ cdef int event_base_shut_(event_base *base, bint run_finalizers) noexcept nogil:
         base.ops.dealloc(&base.host, base.backend)
     base.backend = NULL
     for i in range(base.ncommon):
+        event_debug_unassign(&base.common[i].timeout_event)
         mm_free(base.common[i])
     mm_free(base.common)
     base.common = NULL

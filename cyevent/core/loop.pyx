@@ -13,7 +13,8 @@ from cyevent.core.event cimport (
     timeout_process_,
 )
 from cyevent.core.clock cimport timeval_to_ns
-from cyevent.core.log cimport event_warnx_
+from cyevent.core.debug cimport debug_run_, debug_teardown_, debug_wait_, EVENT_GONE_FINALIZED_
+from cyevent.core.log cimport debugging_, event_debugx_, event_warn_, event_warnx_
 from cyevent.core.memory cimport mm_free
 from cyevent.core.once cimport event_base_once_release_
 from cyevent.core.queue cimport (
@@ -73,7 +74,8 @@ cdef inline void restart_timeout(event_base *base, event *ev) noexcept nogil:
             deadline = now + ev.interval
     else:
         deadline = now + ev.interval
-    event_add_nolock_(ev, deadline, True, ev.evcb.common_index)
+    if event_add_nolock_(ev, deadline, True, ev.evcb.common_index) < 0:
+        event_warn_(b"event_base_loop: the timeout of a persistent event is lost")
 
 
 cdef void run_finalizer(event_base *base, event_callback *cb) noexcept nogil:
@@ -85,6 +87,9 @@ cdef void run_finalizer(event_base *base, event_callback *cb) noexcept nogil:
         EVLOCK_LOCK(base.lock)
         return
     ev = callback_to_event(cb)
+    if debugging_():
+        # Before the finalizer, which may assign the event anew.
+        debug_teardown_(ev, EVENT_GONE_FINALIZED_)
     # Read first: event_finalize()'s callback may free the event.
     if cb.closure == EV_CLOSURE_EVENT_FINALIZE_FREE:
         cb.cb.evfinalize(ev, cb.arg)
@@ -137,6 +142,8 @@ cdef int run_queue(event_base *base, event_queue *queue, int limit, int64_t end)
                 event_del_nolock_(callback_to_event(cb), EVENT_DEL_NOBLOCK)
         else:
             remove_active(base, cb)
+        if debugging_() and cb.flags & EVLIST_INIT:
+            debug_run_(callback_to_event(cb))
         if not (cb.flags & EVLIST_INTERNAL):
             count += 1
         base.current_event = cb
@@ -251,6 +258,8 @@ cdef int turn(event_base *base, int flags) noexcept nogil:
     # Forgotten before the wait; the first to need the time after it reads it for all.
     base.cached_ns = 0
     base.time_cacheable = False
+    if debugging_():
+        debug_wait_(base, timeout)
     if base.before_wait != NULL:
         base.before_wait(base.binding)
     result = base.ops.dispatch(&base.host, base.backend, timeout)
@@ -301,10 +310,12 @@ cdef int event_base_loop(event_base *base, int flags) noexcept nogil:
             break
         if not (flags & EVLOOP_NO_EXIT_ON_EMPTY) and not has_events(base) \
                 and not base.event_count_active:
+            event_debugx_(b"event_base_loop: no events registered.")
             result = 1
             break
         ran = turn(base, flags)
         if EV_UNLIKELY(ran == FAILED):
+            event_debugx_(b"event_base_loop: dispatch returned unsuccessfully.")
             result = -1
             break
         if ran == NOTHING:
