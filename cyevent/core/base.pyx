@@ -385,17 +385,20 @@ cdef void event_base_free_nofinalize(event_base *base) noexcept nogil:
 cdef int event_reinit(event_base *base) noexcept nogil:
     cdef int result = 0
     cdef bint was_notifiable
+    cdef void *fresh
     EVLOCK_LOCK(base.lock)
     was_notifiable = base.notifiable
     # What the child shares with its parent goes first, while the old backend can still be told nothing:
     # removing a registration from a shared epoll descriptor would remove the parent's.
     if base.need_reinit_after_fork:
-        base.ops.dealloc(&base.host, base.backend)
-        base.backend = base.ops.init(&base.host)
-        if base.backend == NULL:
+        fresh = base.ops.init(&base.host)
+        if fresh == NULL:
+            # It stays as it was, for another try.
             event_warnx_(b"event_reinit: could not reinitialize the event mechanism")
             EVLOCK_UNLOCK(base.lock)
             return -1
+        base.ops.dealloc(&base.host, base.backend)
+        base.backend = fresh
         if evmap_reinit_io_(base) < 0:
             result = -1
     close_notify(base)

@@ -210,7 +210,9 @@ cdef int describe(char *text, int used, const debug_entry *entry, const event *e
     if used < MESSAGE_SIZE:
         used += cyevent_symbol(<const void *>entry.callback, text + used, room(used))
     if used < MESSAGE_SIZE and entry.origin[0]:
+        # The frames of the library and the interpreter would add nothing.
         used += snprintf(text + used, room(used), b", made at %s", entry.origin)
+        return used if used < MESSAGE_SIZE else MESSAGE_SIZE - 1
     for i in range(OWN_FRAMES if entry.nframes > OWN_FRAMES else 0, entry.nframes):
         if used < MESSAGE_SIZE:
             used += snprintf(text + used, room(used), b"%s",

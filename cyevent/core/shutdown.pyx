@@ -2,7 +2,7 @@
 
 from cyevent.core.debug cimport event_debug_disable_
 from cyevent.core.log cimport event_errx_
-from cyevent.core.threads cimport evthread_free_globals_
+from cyevent.core.threads cimport evthread_shutdown_
 
 cdef enum:
     MAX_HOOKS = 32
@@ -24,4 +24,4 @@ cdef void libevent_global_shutdown() noexcept nogil:
     for i in range(nhooks):
         hooks[nhooks - 1 - i]()
     event_debug_disable_()
-    evthread_free_globals_()
+    evthread_shutdown_()

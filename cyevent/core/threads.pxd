@@ -52,6 +52,8 @@ cdef void evthread_enable_lock_debuging() noexcept nogil
 cdef void evthread_global_lock_(void **lock) noexcept nogil
 cdef void evthread_make_globals_() noexcept nogil
 cdef void evthread_free_globals_() noexcept nogil
+# Frees them, and takes it that no lock of the table is left: the table may be replaced again.
+cdef void evthread_shutdown_() noexcept nogil
 # In debug mode changing a table that is in use is fatal.
 cdef void evthread_set_strict_(bint strict) noexcept nogil
 

@@ -281,6 +281,12 @@ cdef void evthread_free_globals_() noexcept nogil:
             globals_[i][0] = NULL
 
 
+cdef void evthread_shutdown_() noexcept nogil:
+    evthread_free_globals_()
+    ev_clear_bits(&locks_in_use, 1)
+    ev_clear_bits(&conditions_in_use, 1)
+
+
 # --- lock debugging ---------------------------------------------------------------------------------
 
 cdef void *debug_lock_alloc(unsigned locktype) noexcept nogil:
