@@ -239,8 +239,10 @@ cdef int event_base_priority_init(event_base *base, int npriorities) noexcept no
     cdef event_queue *queues
     cdef int result = -1
     EVLOCK_LOCK(base.lock)
-    if base.event_count_active == 0 and 1 <= npriorities < EVENT_MAX_PRIORITIES:
-        if npriorities == base.nqueues:
+    # While callbacks run, the loop is in one of the queues.
+    if base.event_count_active == 0 and base.running_priority < 0 and 1 <= npriorities < EVENT_MAX_PRIORITIES:
+        if npriorities <= base.queues_allocated:
+            base.nqueues = base.host.npriorities = npriorities
             result = 0
         else:
             queues = <event_queue *>mm_calloc(npriorities, sizeof(event_queue))
@@ -249,7 +251,7 @@ cdef int event_base_priority_init(event_base *base, int npriorities) noexcept no
             else:
                 mm_free(base.queues)
                 base.queues = queues
-                base.nqueues = npriorities
+                base.nqueues = base.queues_allocated = npriorities
                 base.host.npriorities = npriorities
                 result = 0
     EVLOCK_UNLOCK(base.lock)
@@ -295,7 +297,7 @@ cdef void cancel_active(event_base *base, bint run_finalizers) noexcept nogil:
     # A finalizer may make something else active.
     while more:
         more = False
-        for i in range(base.nqueues):
+        for i in range(base.queues_allocated):
             while base.queues[i].first != NULL:
                 cancel_callback(base, base.queues[i].first, run_finalizers)
                 more = True

@@ -5,8 +5,8 @@
 #         debug_active_(ev, what)
 #
 # What is caught ends the process, as in libevent, with a message that names the event and where it was made:
-# assigning an event that is added, or one for a blocking descriptor; using, adding or deleting one that was never
-# assigned, was unassigned, freed or finalized; enabling debug mode when there are events already.
+# assigning an event that is added, or one for a blocking descriptor; using, adding or deleting one that was
+# never assigned, was unassigned, freed or finalized; enabling debug mode when there are events already.
 
 from libc.stdint cimport int64_t
 from cyevent.core.sys cimport evutil_socket_t
@@ -40,7 +40,8 @@ cdef void event_debug_set_origin_(event_origin_fn fn) noexcept nogil
 
 # What the core calls when debugging_(). The functions' names are for the report.
 cdef void debug_base_() noexcept nogil
-cdef void debug_assign_(const event *ev, evutil_socket_t fd, short events, event_callback_fn callback) noexcept nogil
+cdef void debug_assign_(const event *ev, evutil_socket_t fd, short events,
+                        event_callback_fn callback) noexcept nogil
 cdef void debug_use_(const event *ev, const char *function) noexcept nogil
 cdef void debug_add_(const event *ev, int64_t timeout) noexcept nogil
 cdef void debug_added_(const event *ev) noexcept nogil

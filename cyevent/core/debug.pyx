@@ -1,8 +1,8 @@
 """Debug mode and debug messages.
 
-The table's key is an event's address. What was freed stays in it for a while as a grave, so that its use can be
-reported with where it was made; the oldest graves go first. Nothing in a report about such an event is read from
-its memory, which may be another's by now.
+The table's key is an event's address. What was freed stays in it for a while as a grave, so that its use
+can be reported with where it was made; the oldest graves go first. Nothing in a report about such an event
+is read from its memory, which may be another's by now.
 """
 
 from libc.errno cimport errno

@@ -1,10 +1,11 @@
 """Messages, debug mode and what is said before the process ends.
 
-A message of the core may come with a base's lock held, from a thread with or without the GIL. Code that waits for
-the GIL there can wait for ever: another thread may hold the GIL and want that lock. So a message is copied into a
-queue, and a thread of ours, which holds no lock, takes the GIL for the callback. What follows: messages keep their
-order but come a moment after what they tell of (`flush_log` waits for them), and a callback may use cyevent freely.
-A fatal error cannot wait; its message also goes to standard error, with the traceback of each thread.
+A message of the core may come with a base's lock held, from a thread with or without the GIL. Code that
+waits for the GIL there can wait for ever: another thread may hold the GIL and want that lock. So a message
+is copied into a queue, and a thread of ours, which holds no lock, takes the GIL for the callback. What
+follows: messages keep their order but come a moment after what they tell of (`flush_log` waits for them),
+and a callback may use cyevent freely. A fatal error cannot wait; its message also goes to standard error,
+with the traceback of each thread.
 """
 
 import atexit
@@ -17,9 +18,7 @@ cimport cython
 from libc.stdio cimport fprintf, snprintf, stderr
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, strlen
-from cyevent.core.debug cimport (
-    event_debug_enable_, event_debug_set_origin_, EVENT_DEBUG_TOO_LATE_,
-)
+from cyevent.core.debug cimport event_debug_enable_, event_debug_set_origin_, EVENT_DEBUG_TOO_LATE_
 from cyevent.core.log cimport *
 from cyevent.core.log cimport event_set_last_words_
 from cyevent.core.arguments cimport check_callable
@@ -31,7 +30,7 @@ cdef extern from "Python.h":
 
 cdef extern from *:
     """
-    /* Py_FatalError() adds the traceback of each thread and ends the process. It is a macro in some versions. */
+    /* Py_FatalError() adds the traceback of each thread and ends the process; a macro in some versions. */
     static void cyevent_die(const char *message) { Py_FatalError(message); }
     """
     void cyevent_die(const char *message) noexcept nogil
@@ -247,9 +246,9 @@ cdef Route route = Route()
 def set_log_callback(callback):
     """Calls callback(severity, message) for each message of the library; None: standard error again.
 
-    severity: EVENT_LOG_DEBUG, EVENT_LOG_MSG, EVENT_LOG_WARN or EVENT_LOG_ERR. The callback runs in a thread of its
-    own, in the order of the messages and a moment after them; `flush_log` waits until it has seen all. At most
-    4096 messages wait for it. An exception in it goes to `sys.excepthook`.
+    severity: EVENT_LOG_DEBUG, EVENT_LOG_MSG, EVENT_LOG_WARN or EVENT_LOG_ERR. The callback runs in a thread of
+    its own, in the order of the messages and a moment after them; `flush_log` waits until it has seen all. At
+    most 4096 messages wait for it. An exception in it goes to `sys.excepthook`.
     """
     if callback is not None:
         check_callable(callback, "callback")
@@ -278,7 +277,7 @@ def use_logging(logger="cyevent"):
 
 
 def flush_log(timeout=5.0):
-    """Waits until the log callback has seen every message so far; False when it has not in `timeout` seconds."""
+    """Waits until the log callback has seen every message so far; False if it has not in `timeout` seconds."""
     cdef double seconds = timeout
     cdef bint empty
     if not 0 <= seconds <= 1e9:
@@ -298,12 +297,12 @@ def enable_debug_logging(bint enable=True):
 def enable_debug_mode():
     """Checks from now on how events are used.
 
-    Below the line a misuse then ends the process with a message that names the event and where it was made, and
-    the traceback of each thread; in Python, which prevents most of it, it is an exception (ValueError for an event
-    on a blocking descriptor). It costs memory and time for each event.
+    Below the line a misuse then ends the process with a message that names the event and where it was made,
+    and the traceback of each thread; in Python, which prevents most of it, it is an exception (ValueError for
+    an event on a blocking descriptor). It costs memory and time for each event.
 
-    Call it before the first EventBase is made, or set CYEVENT_DEBUG_MODE=1 in the environment: RuntimeError when it
-    is too late. Calling it again is harmless.
+    Call it before the first EventBase is made, or set CYEVENT_DEBUG_MODE=1 in the environment: RuntimeError
+    when it is too late. Calling it again is harmless.
     """
     if event_debug_enable_() == EVENT_DEBUG_TOO_LATE_:
         raise RuntimeError("debug mode must be enabled before the first EventBase or event is made")

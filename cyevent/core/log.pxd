@@ -1,6 +1,6 @@
 # Messages from below the line. Without a log callback they go to standard error.
 #
-# A message may come while a base's lock is held, so a log callback must not wait for a thread that may want one.
+# A message may come while a base's lock is held: a log callback must not wait for a thread that may want one.
 
 from libc.stdint cimport uint32_t
 from cyevent.core.sys cimport EV_UNLIKELY, ev_relaxed

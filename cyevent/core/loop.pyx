@@ -18,7 +18,7 @@ from cyevent.core.log cimport debugging_, event_debugx_, event_warn_, event_warn
 from cyevent.core.memory cimport mm_free
 from cyevent.core.once cimport event_base_once_release_
 from cyevent.core.queue cimport (
-    evthread_notify_base_, has_events, insert_active, needs_notify, queue_unlink, remove_active,
+    evthread_notify_base_, has_events, in_loop_thread, insert_active, needs_notify, queue_unlink, remove_active,
 )
 from cyevent.core.signals cimport evsig_claim_
 from cyevent.core.sys cimport set_errno, EDEADLK, EINVAL, EV_LIKELY, EV_UNLIKELY
@@ -171,7 +171,7 @@ cdef int process_active(event_base *base) noexcept nogil:
     cdef event_queue *queue
     if base.max_dispatch_interval >= 0:
         end = base_now(base) + base.max_dispatch_interval
-    for i in range(base.nqueues):
+    for i in range(base.queues_allocated):
         queue = &base.queues[i]
         if queue.first == NULL:
             continue
@@ -388,7 +388,8 @@ cdef int event_base_got_break(event_base *base) noexcept nogil:
 cdef event *event_base_get_running_event(event_base *base) noexcept nogil:
     cdef event *ev = NULL
     EVLOCK_LOCK(base.lock)
-    if base.current_event != NULL and base.current_event.flags & EVLIST_INIT:
+    # In another thread it would be gone before the answer is looked at.
+    if base.current_event != NULL and in_loop_thread(base) and base.current_event.flags & EVLIST_INIT:
         ev = callback_to_event(base.current_event)
     EVLOCK_UNLOCK(base.lock)
     return ev

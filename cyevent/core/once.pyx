@@ -35,7 +35,7 @@ cdef int event_base_once_release_(event_base *base, evutil_socket_t fd, short ev
     cdef event_once *once
     cdef int result = 0
     cdef bint now = False
-    if events & (EV_SIGNAL | EV_PERSIST):
+    if base == NULL or events & (EV_SIGNAL | EV_PERSIST):
         set_errno(EINVAL)
         return -1
     if (events & (EV_TIMEOUT | EV_IO)) == 0:

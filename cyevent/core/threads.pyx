@@ -195,7 +195,8 @@ cdef int set_conditions(const evthread_condition_callbacks *callbacks) noexcept 
     if target.alloc_condition != NULL and same_conditions(target, callbacks):
         return 0
     if target.alloc_condition != NULL and conditions_in_use:
-        event_warnx_(b"evthread_set_condition_callbacks: can't change condition callbacks once they are in use")
+        event_warnx_(b"evthread_set_condition_callbacks: can't change condition callbacks once they are "
+                     b"in use")
         return -1
     target[0] = callbacks[0]
     if debugging:
@@ -214,7 +215,8 @@ cdef int evthread_set_lock_callbacks(const evthread_lock_callbacks *callbacks) n
     check_strict()
     if callbacks == NULL:
         if target.alloc != NULL and locks_in_use:
-            event_warnx_(b"Trying to disable lock functions after they have been set up will probably not work.")
+            event_warnx_(b"Trying to disable lock functions after they have been set up will probably "
+                         b"not work.")
         evthread_free_globals_()
         memset(target, 0, sizeof(target[0]))
         # Locks that exist are no longer taken.
@@ -329,7 +331,8 @@ cdef void debug_lock_free(void *memory, unsigned locktype) noexcept nogil:
 cdef void check_mode(debug_lock *lock, unsigned mode) noexcept nogil:
     cdef bint shared = (mode & (EVTHREAD_READ | EVTHREAD_WRITE)) != 0
     if shared != ((lock.locktype & EVTHREAD_LOCKTYPE_READWRITE) != 0):
-        event_errx_(b"lock debugging: EVTHREAD_READ or EVTHREAD_WRITE is for read-write locks, and needed there")
+        event_errx_(b"lock debugging: EVTHREAD_READ or EVTHREAD_WRITE is for read-write locks, and needed "
+                    b"there")
 
 
 cdef int debug_lock_lock(unsigned mode, void *memory) noexcept nogil:

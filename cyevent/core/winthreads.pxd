@@ -1,5 +1,5 @@
-# Windows' locks for evthread. The names are there on every system, so that one source compiles on all: elsewhere
-# the constant is 0 and the function fails with ENOSYS. (libevent leaves both out.)
+# Windows' locks for evthread. The names are there on every system, so that one source compiles on all:
+# elsewhere the constant is 0 and the function fails with ENOSYS. (libevent leaves both out.)
 
 cdef extern from *:
     """

@@ -1,7 +1,7 @@
 """Debug mode, debug messages, fatal errors and the global shutdown.
 
-Each test runs in a child. A misuse must end it: the fatal callback leaves with success when the message is the one
-that was waited for.
+Each test runs in a child. A misuse must end it: the fatal callback leaves with success when the message is
+the one that was waited for.
 """
 
 import os
@@ -9,21 +9,21 @@ import signal
 
 from libc.stdio cimport fprintf, stderr
 from libc.string cimport memset, strstr
-from posix.unistd cimport _exit, close, pipe
+from posix.unistd cimport _exit, pipe
 
 from cyevent cimport (
     EV_ET, EV_PERSIST, EV_READ, EV_TIMEOUT, EV_WRITE, EVENT_DBG_ALL, EVENT_DBG_NONE, EVENT_LOG_DEBUG,
-    EVENT_LOG_ERR, EVENT_LOG_WARN, EVLOOP_NONBLOCK, bufferevent, bufferevent_enable, bufferevent_free,
+    EVENT_LOG_WARN, EVLOOP_NONBLOCK, bufferevent, bufferevent_enable, bufferevent_free,
     bufferevent_socket_new, event, event_active, event_add, event_assign, event_base, event_base_dispatch,
-    event_base_free, event_base_init_common_timeout, event_base_loop, event_base_new, event_base_once, event_base_set,
-    event_debug_unassign, event_del, event_enable_debug_logging, event_enable_debug_mode, event_finalize, event_free,
-    event_free_finalize, event_get_fd, event_new, event_pending, event_priority_set, event_remove_timer,
-    event_set_fatal_callback, event_set_log_callback, event_set_mem_functions, evsignal_new, evtimer_assign,
-    evtimer_new, libevent_global_shutdown, timeval,
+    event_base_free, event_base_init_common_timeout, event_base_loop, event_base_new, event_base_once,
+    event_base_set, event_debug_unassign, event_del, event_enable_debug_logging, event_enable_debug_mode,
+    event_finalize, event_free, event_free_finalize, event_get_fd, event_new, event_pending,
+    event_priority_set, event_remove_timer, event_set_fatal_callback, event_set_log_callback,
+    event_set_mem_functions, evsignal_new, evtimer_assign, evtimer_new, libevent_global_shutdown, timeval,
 )
 from cyevent.core.debug cimport event_debug_count_
 from libc.stdlib cimport free, malloc, realloc
-from rig cimport Rig, make_base, milliseconds, nothing
+from rig cimport Rig, milliseconds, nothing
 
 cdef extern from "<signal.h>" nogil:
     int SIGUSR1
@@ -34,12 +34,14 @@ cdef extern from "<pthread.h>" nogil:
     int pthread_join(pthread_t thread, void **result)
 
 FORKED = (
-    "test_assigning_an_added_event", "test_assigning_an_added_timer_in_place", "test_an_event_made_without_the_interpreter", "test_adding_without_assigning",
-    "test_adding_after_unassign", "test_deleting_a_freed_event", "test_freeing_twice", "test_unassigning_an_added_event",
-    "test_each_function_looks_first", "test_adding_a_finalized_event", "test_a_finalized_event_may_be_freed",
-    "test_a_finalizer_may_assign_again", "test_blocking_descriptor", "test_enabling_twice", "test_enabling_too_late",
-    "test_mixed_edges_name_both_events", "test_good_programs_leave_no_entry", "test_graves_are_bounded",
-    "test_many_threads", "test_debug_logging", "test_log_severities", "test_shutdown_frees_everything",
+    "test_assigning_an_added_event", "test_assigning_an_added_timer_in_place",
+    "test_an_event_made_without_the_interpreter", "test_adding_without_assigning",
+    "test_adding_after_unassign", "test_deleting_a_freed_event", "test_freeing_twice",
+    "test_unassigning_an_added_event", "test_each_function_looks_first", "test_adding_a_finalized_event",
+    "test_a_finalized_event_may_be_freed", "test_a_finalizer_may_assign_again", "test_blocking_descriptor",
+    "test_enabling_twice", "test_enabling_too_late", "test_mixed_edges_name_both_events",
+    "test_good_programs_leave_no_entry", "test_graves_are_bounded", "test_many_threads",
+    "test_debug_logging", "test_log_severities", "test_shutdown_frees_everything",
     "test_abort_shows_the_traceback", "test_out_of_memory_for_the_table",
 )
 
@@ -135,7 +137,6 @@ def test_an_event_made_without_the_interpreter():
 
 def test_adding_without_assigning():
     enable()
-    cdef Rig rig = Rig("poll")
     cdef event ev
     memset(&ev, 0x5a, sizeof(ev))
     expect(b"event_add called on a non-initialized event", b"0x")
@@ -339,7 +340,6 @@ def test_mixed_edges_name_both_events():
 
 def test_good_programs_leave_no_entry():
     enable()
-    cdef int i
     for method in __import__("cyevent").EventBase.supported_methods():
         rig = Rig(method)
         exercise(rig)
@@ -420,8 +420,7 @@ cdef void *churn(void *arg) noexcept nogil:
     cdef event_base *base = <event_base *>arg
     cdef event *ev
     cdef timeval later = milliseconds(100000)
-    cdef int i
-    for i in range(3000):
+    for _ in range(3000):
         ev = evtimer_new(base, nothing, NULL)
         event_add(ev, &later)
         event_active(ev, EV_TIMEOUT, 1)

@@ -1,8 +1,8 @@
 """Memory that runs out: each operation, with each of its allocations failing in turn.
 
-A scenario makes what it uses and frees it again. It runs with its first allocation failing, then its second, and so
-on until none fails any more, once with that one failing alone and once with all later ones too. It may fail then, by
-saying so; it must not crash, leak, or leave a base that does not work.
+A scenario makes what it uses and frees it again. It runs with its first allocation failing, then its
+second, and so on until none fails any more, once with that one failing alone and once with all later ones
+too. It may fail then, by saying so; it must not crash, leak, or leave a base that does not work.
 """
 
 from libc.stdio cimport FILE, fclose, fopen
@@ -11,19 +11,19 @@ from libc.string cimport memset, strcmp
 from posix.unistd cimport close
 
 from cyevent cimport (
-    BEV_OPT_DEFER_CALLBACKS, BEV_OPT_THREADSAFE, EV_PERSIST, EV_READ, EV_TIMEOUT, EV_WRITE,
-    EVBUFFER_EOL_LF, EVLOOP_NONBLOCK, EVLOOP_ONCE, LEV_OPT_CLOSE_ON_FREE, LEV_OPT_THREADSAFE, bufferevent, bufferevent_enable,
-    bufferevent_free, bufferevent_setcb, bufferevent_socket_new, bufferevent_write, evbuffer,
-    evbuffer_add, evbuffer_add_buffer, evbuffer_add_cb, evbuffer_add_reference, evbuffer_drain,
-    evbuffer_enable_locking, evbuffer_free, evbuffer_get_length, evbuffer_new, evbuffer_prepend, evbuffer_pullup,
-    evbuffer_readln, evconnlistener, evconnlistener_free, evconnlistener_new_bind, event, event_active, event_add,
-    event_assign, event_base, event_base_dump_events, event_base_foreach_event, event_base_free,
-    event_base_init_common_timeout, event_base_loop, event_base_new_with_config, event_base_once,
-    event_base_priority_init, event_config, event_config_avoid_method, event_config_free, event_config_new, event_del,
-    event_finalize, event_free, event_free_finalize, event_get_supported_methods, event_new, event_priority_set,
-    event_reinit, event_set_log_callback, event_set_mem_functions, evsignal_new, evtimer_new, evwatch,
-    evwatch_check_cb_info, evwatch_check_new, evwatch_free, evwatch_prepare_cb_info, evwatch_prepare_new, sockaddr,
-    timeval,
+    BEV_OPT_DEFER_CALLBACKS, BEV_OPT_THREADSAFE, EV_PERSIST, EV_READ, EV_TIMEOUT, EV_WRITE, EVBUFFER_EOL_LF,
+    EVLOOP_NONBLOCK, EVLOOP_ONCE, LEV_OPT_CLOSE_ON_FREE, LEV_OPT_THREADSAFE, bufferevent,
+    bufferevent_enable, bufferevent_free, bufferevent_setcb, bufferevent_socket_new, bufferevent_write,
+    evbuffer, evbuffer_add, evbuffer_add_buffer, evbuffer_add_reference, evbuffer_drain,
+    evbuffer_enable_locking, evbuffer_free, evbuffer_get_length, evbuffer_new, evbuffer_prepend,
+    evbuffer_pullup, evbuffer_readln, evconnlistener, evconnlistener_free, evconnlistener_new_bind, event,
+    event_active, event_add, event_assign, event_base, event_base_dump_events, event_base_foreach_event,
+    event_base_free, event_base_init_common_timeout, event_base_loop, event_base_new_with_config,
+    event_base_once, event_base_priority_init, event_config, event_config_avoid_method, event_config_free,
+    event_config_new, event_del, event_finalize, event_free, event_free_finalize,
+    event_get_supported_methods, event_new, event_priority_set, event_reinit, event_set_log_callback,
+    event_set_mem_functions, evsignal_new, evtimer_new, evwatch, evwatch_check_cb_info, evwatch_check_new,
+    evwatch_free, evwatch_prepare_cb_info, evwatch_prepare_new, sockaddr, timeval,
 )
 from cyevent.core.queue cimport event_deferred_cb_init_, event_deferred_cb_schedule_
 from cyevent.core.types cimport event_callback
@@ -265,7 +265,6 @@ def test_signals(method):
 
 
 cdef int once_events(event_base *base, int *fds) noexcept nogil:
-    cdef timeval soon = milliseconds(1)
     cdef timeval late = milliseconds(100000)
     cdef int called = 0
     cdef int result = 0

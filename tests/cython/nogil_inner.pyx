@@ -1,14 +1,14 @@
-"""What no public name reaches: deferred callbacks, finalizing callbacks, virtual events, the next turn, the heap."""
+"""What no public name reaches: deferred and finalizing callbacks, virtual events, the next turn, the heap."""
 
 from libc.stdint cimport int64_t
 from libc.stdlib cimport free, malloc, rand, srand
 from libc.string cimport memset
 
 from cyevent cimport (
-    EV_PERSIST, EV_READ, EV_TIMEOUT, EVENT_BASE_COUNT_ACTIVE, EVENT_BASE_COUNT_ADDED, EVENT_BASE_COUNT_VIRTUAL,
-    EVLOOP_ONCE, event, event_active, event_add, event_assign, event_base, event_base_dispatch,
-    event_base_get_max_events, event_base_get_num_events, event_base_got_break, event_base_loop, event_base_loopbreak,
-    event_base_once, event_del, event_free, event_new, timeval,
+    EV_PERSIST, EV_READ, EV_TIMEOUT, EVENT_BASE_COUNT_ACTIVE, EVENT_BASE_COUNT_ADDED,
+    EVENT_BASE_COUNT_VIRTUAL, EVLOOP_ONCE, event, event_active, event_add, event_assign, event_base,
+    event_base_dispatch, event_base_get_max_events, event_base_get_num_events, event_base_got_break,
+    event_base_loop, event_base_loopbreak, event_base_once, event_del, event_free, event_new, timeval,
 )
 from cyevent.core.finalize cimport event_callback_finalize_, event_callback_finalize_many_
 from cyevent.core.queue cimport (
@@ -300,7 +300,7 @@ cdef int check_heap(timer_heap *heap) except -1:
 
 
 def test_heap_is_a_heap():
-    """heap/randomized: after each kind of change every node is later than its parent, and they leave in order."""
+    """heap/randomized: after each change every node is later than its parent, and they leave in order."""
     cdef timer_heap heap
     cdef event *events = <event *>malloc(HEAP_SIZE * sizeof(event))
     cdef int i

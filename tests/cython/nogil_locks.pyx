@@ -11,13 +11,12 @@ from libc.string cimport memset, strstr
 from posix.unistd cimport _exit
 
 from cyevent cimport (
-    EV_PERSIST, EV_READ, EVLOOP_NONBLOCK, EVTHREAD_CONDITION_API_VERSION, EVTHREAD_LOCK_API_VERSION,
-    EVTHREAD_LOCKTYPE_READWRITE, EVTHREAD_LOCKTYPE_RECURSIVE, EVTHREAD_PTHREAD_PRIO_INHERIT, EVTHREAD_READ,
-    EVTHREAD_TRY, EVTHREAD_USE_WINDOWS_THREADS_IMPLEMENTED, event, event_add, event_assign, event_base,
-    event_base_dispatch, event_base_free, event_base_loop, event_base_loopbreak, event_base_new, event_del,
-    event_enable_debug_mode, event_free, event_new, event_set_fatal_callback, event_set_log_callback, evsignal_new,
+    EVLOOP_NONBLOCK, EVTHREAD_CONDITION_API_VERSION, EVTHREAD_LOCK_API_VERSION, EVTHREAD_LOCKTYPE_RECURSIVE,
+    EVTHREAD_PTHREAD_PRIO_INHERIT, EVTHREAD_TRY, EVTHREAD_USE_WINDOWS_THREADS_IMPLEMENTED, event, event_add,
+    event_base, event_base_free, event_base_loop, event_base_new, event_del, event_enable_debug_mode,
+    event_free, event_set_fatal_callback, event_set_log_callback, evsignal_new,
     evthread_condition_callbacks, evthread_enable_lock_debuging, evthread_enable_lock_debugging,
-    evthread_lock_callbacks, evthread_set_condition_callbacks, evthread_set_id_callback, evthread_set_lock_callbacks,
+    evthread_lock_callbacks, evthread_set_condition_callbacks, evthread_set_lock_callbacks,
     evthread_use_pthreads, evthread_use_pthreads_with_flags, evthread_use_windows_threads, evtimer_assign,
     libevent_global_shutdown, timeval,
 )
@@ -50,8 +49,9 @@ cdef enum:
 
 FORKED = (
     "test_tables_in_use_stay", "test_a_table_of_ones_own", "test_incomplete_tables", "test_without_locks",
-    "test_debug_mode_forbids_a_change", "test_windows_threads", "test_conditions_simple", "test_priority_inheritance",
-    "test_lock_debugging_lets_good_use_pass", "test_lock_debugging_catches", "test_lock_debugging_over_ones_own_table",
+    "test_debug_mode_forbids_a_change", "test_windows_threads", "test_conditions_simple",
+    "test_priority_inheritance", "test_lock_debugging_lets_good_use_pass", "test_lock_debugging_catches",
+    "test_lock_debugging_over_ones_own_table",
 )
 
 
@@ -211,12 +211,11 @@ cdef void leave(int code) noexcept nogil:
 
 def test_debug_mode_forbids_a_change():
     cdef evthread_lock_callbacks table = own_table()
-    cdef event_base *base
     libevent_global_shutdown()
     event_enable_debug_mode()
     # Before there is a base all is well.
     assert evthread_set_lock_callbacks(&table) == 0
-    base = event_base_new()
+    assert event_base_new() != NULL
     event_set_log_callback(warned)
     event_set_fatal_callback(leave)
     evthread_set_lock_callbacks(&table)
@@ -315,9 +314,8 @@ cdef void *add_timers(void *arg) noexcept nogil:
     cdef event_base *base = <event_base *>arg
     cdef event ev
     cdef timeval soon = milliseconds(1)
-    cdef int i
     evtimer_assign(&ev, base, nothing, NULL)
-    for i in range(500):
+    for _ in range(500):
         event_add(&ev, &soon)
         event_del(&ev)
     return NULL
@@ -436,8 +434,8 @@ def test_lock_debugging_catches():
     evthread_enable_lock_debugging()
     event_set_log_callback(match)
     event_set_fatal_callback(done)
-    texts = (b"does not hold it", b"freed while it is held", b"without holding its lock once", b"does not hold it",
-             b"without holding its lock once")
+    texts = (b"does not hold it", b"freed while it is held", b"without holding its lock once",
+             b"does not hold it", b"without holding its lock once")
     for i in range(5):
         pid = os.fork()
         if pid == 0:
