@@ -20,6 +20,7 @@ from cyevent.core.memory cimport (
 from cyevent.core.log cimport (
     event_log_cb, event_fatal_cb, event_set_log_callback, event_set_fatal_callback,
     EVENT_LOG_DEBUG, EVENT_LOG_MSG, EVENT_LOG_WARN, EVENT_LOG_ERR,
+    EVENT_DBG_NONE, EVENT_DBG_ALL, event_enable_debug_logging,
 )
 from cyevent.core.threads cimport (
     EVTHREAD_LOCK_API_VERSION, EVTHREAD_CONDITION_API_VERSION, EVTHREAD_LOCKTYPE_RECURSIVE,
@@ -35,11 +36,19 @@ from cyevent.core.event cimport (
     event_add, event_remove_timer, event_del, event_del_block, event_del_noblock, event_active,
     event_pending, event_initialized, event_priority_set, event_get_priority, event_get_fd,
     event_get_base, event_get_events, event_get_callback, event_get_callback_arg,
-    event_get_assignment, event_get_struct_event_size, event_finalize, event_free_finalize,
+    event_get_assignment, event_get_struct_event_size,
     event_base_init_common_timeout, event_base_active_by_fd, event_base_active_by_signal,
+)
+from cyevent.core.shortnames cimport (
     evtimer_new, evtimer_assign, evtimer_add, evtimer_del, evtimer_pending, evtimer_initialized,
     evsignal_new, evsignal_assign, evsignal_add, evsignal_del, evsignal_pending,
     evsignal_initialized,
+)
+from cyevent.core.finalize cimport event_finalize, event_free_finalize
+from cyevent.core.debug cimport event_debug_unassign, event_enable_debug_mode
+from cyevent.core.shutdown cimport libevent_global_shutdown
+from cyevent.core.winthreads cimport (
+    EVTHREAD_USE_WINDOWS_THREADS_IMPLEMENTED, evthread_use_windows_threads,
 )
 from cyevent.core.loop cimport (
     event_base_loop, event_base_dispatch, event_base_loopexit, event_base_loopbreak,

@@ -10,6 +10,7 @@ from cyevent.buffer.types cimport (
     evbuffer_chain, evbuffer_chain_reference, evbuffer_multicast_parent,
 )
 from cyevent.core.memory cimport mm_malloc, mm_free
+from cyevent.core.shutdown cimport event_at_shutdown_
 from cyevent.core.sys cimport set_errno, ENOMEM
 
 cdef extern from *:
@@ -81,8 +82,18 @@ cdef void pool_thread_ends(void *arg) noexcept nogil:
         pool.classes[i].count = CHAIN_POOL_DEPTH
 
 
+cdef void empty_pool() noexcept nogil:
+    """This thread's; the others' go when their threads end."""
+    cdef chain_pool *pool = chain_pool_get()
+    cdef int i
+    pool_thread_ends(pool)
+    for i in range(CHAIN_POOL_CLASSES):
+        pool.classes[i].count = 0
+
+
 if pool_key_create(pool_thread_ends) != 0:
     pool_depth = 0
+event_at_shutdown_(empty_pool)
 
 
 cdef evbuffer_chain *pool_take(int index) noexcept nogil:
