@@ -1,7 +1,7 @@
 # libevent's names for code that cimports: `from cyevent cimport event_new, event_add, ...`.
 # Names that end in an underscore are the library's own and stay in their rooms.
 
-from cyevent.core.sys cimport evutil_socket_t, timeval
+from cyevent.core.sys cimport ev_socklen_t, evutil_socket_t, timeval
 from cyevent.core.types cimport (
     event, event_base, event_config, event_callback_fn, event_finalize_callback_fn,
     event_base_foreach_event_cb, event_callback, evwatch, evwatch_prepare_cb, evwatch_check_cb,
