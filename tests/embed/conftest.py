@@ -22,6 +22,7 @@ class Toolchain:
     """Compiles for this interpreter, with what its own python3-config says."""
 
     def __init__(self):
+        self.config = os.fspath(CONFIG)
         self.includes = self.ask("--includes")
         self.linking = self.ask("--ldflags", "--embed")
 
