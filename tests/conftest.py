@@ -217,7 +217,9 @@ def compile_cython(package_env, request, tmp_path_factory):
             for name, text in sources.items():
                 (building / name).write_text(text)
             with ThreadPoolExecutor(os.cpu_count()) as pool:
-                results = pool.map(lambda name: _compile(name, building, package_env, flags), modules)
+                results = pool.map(
+                    lambda name: _compile(name, building, package_env, flags), modules
+                )
                 errors = [error for error in results if error]
             if errors:
                 shutil.rmtree(building)

@@ -3,8 +3,8 @@
 The doors are parsed with Cython's own parser, so that the headers cannot differ from what is compiled.
 
 Facts:
-- A Cython module offers its functions as capsules in __pyx_capi__, so there is nothing to link with: a C program
-  finds the addresses at run time.
+- A Cython module offers its functions as capsules in __pyx_capi__, so there is nothing to link with: a C
+  program finds the addresses at run time.
 - C code takes addresses, also in static initializers, and libevent's users look for macros with #ifdef.
 
 So each function is an inline function that calls through a table. The table is a weak symbol: the files of one
@@ -66,7 +66,17 @@ SYSTEM_STRUCTS = ("addrinfo", "iovec", "sockaddr", "sockaddr_storage", "timespec
 INTERNAL_CONSTANTS = ("EVBUFFER_CB_DEAD", "EVBUFFER_MAX")
 
 # C++'s own words among those that are names in C.
-CPLUSPLUS_WORDS = ("class", "delete", "export", "new", "operator", "private", "public", "template", "this")
+CPLUSPLUS_WORDS = (
+    "class",
+    "delete",
+    "export",
+    "new",
+    "operator",
+    "private",
+    "public",
+    "template",
+    "this",
+)
 
 # libevent's header names; each includes the one that holds everything.
 PORTING_HEADERS = (
@@ -85,9 +95,9 @@ PROLOGUE = """\
  *
  * Generated from the package's .pxd files; do not edit.
  *
- * Call import_cyevent() once in the program or shared library, with the GIL held, before anything else: 0, or -1
- * with a Python exception set, and then nothing else may be called. The functions themselves need no GIL, and
- * never take it.
+ * Call import_cyevent() once in the program or shared library, with the GIL held, before anything else: 0, or
+ * -1 with a Python exception set, and then nothing else may be called. The functions themselves need no GIL,
+ * and never take it.
  */
 #ifndef CYEVENT_H
 #define CYEVENT_H
@@ -258,18 +268,21 @@ class Door:
             for declarator in node.declarators:
                 if is_function(declarator):
                     self.functions.append((function_name(declarator), node, declarator))
-        elif isinstance(node, Nodes.CDefExternNode) and node.verbatim_include:
-            # C text that gives public names is needed as it stands.
-            if any(is_public(name) for name in declared(node)):
-                self.verbatim.append(textwrap.dedent(node.verbatim_include).strip("\n") + "\n")
+        elif isinstance(node, Nodes.CDefExternNode) and gives_public_names(node):
+            # C text, which is needed as it stands.
+            self.verbatim.append(textwrap.dedent(node.verbatim_include).strip("\n") + "\n")
 
 
-def declared(extern):
-    """The names of the functions and constants that a block of C text gives."""
-    for node in statements(extern):
-        if isinstance(node, Nodes.CVarDefNode):
-            for declarator in node.declarators:
-                yield function_name(declarator)
+def gives_public_names(extern):
+    """Whether a block of C text is where public functions or constants come from."""
+    if not extern.verbatim_include:
+        return False
+    variables = [node for node in statements(extern) if isinstance(node, Nodes.CVarDefNode)]
+    return any(
+        is_public(function_name(declarator))
+        for node in variables
+        for declarator in node.declarators
+    )
 
 
 def is_public(name):
@@ -527,7 +540,9 @@ def header(doors):
             pointers.append(f"    {writer.pointer(node.base_type, declarator)};\n")
             functions.append(writer.wrapper(node.base_type, declarator))
             entries.append(f'        {{"{door.module}", "{name}", &found.{name}}},')
-    declarations = "".join([*typedefs, "\n", *structs, "\n", TABLE_BEGIN, *pointers, TABLE_END, *functions])
+    declarations = "".join(
+        [*typedefs, "\n", *structs, "\n", TABLE_BEGIN, *pointers, TABLE_END, *functions]
+    )
     used = set(re.findall(r"\b(?:struct|union) \w+", declarations))
     opaque = [f"{kind} {name}" for name, kind in sorted(writer.tags.items())]
     forward = "".join(f"{tag};\n" for tag in opaque if tag in used)

@@ -8,9 +8,10 @@ import re
 import sys
 from pathlib import Path
 
-import cyevent
 import pytest
 from libevent_names import ABSENT, COMPLETE, SAME, door_names, read_names, read_table
+
+import cyevent
 
 NAMES = read_names()
 TABLE = read_table()

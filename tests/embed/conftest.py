@@ -8,8 +8,9 @@ import sys
 import sysconfig
 from pathlib import Path
 
-import cyevent
 import pytest
+
+import cyevent
 
 WARNINGS = ("-Wall", "-Wextra", "-Wpedantic", "-Werror")
 CONFIG = Path(

@@ -225,7 +225,9 @@ def test_without_cyevent_or_rules(arena, embedded_env, tmp_path):
 
 @pytest.mark.parametrize("arguments", [["-t", "10"], ["-t", "61"], ["-p", "70000"], ["-z"]])
 def test_bad_arguments(arena, embedded_env, arguments):
-    done = subprocess.run([arena, *arguments], env=embedded_env, capture_output=True, timeout=PATIENCE)
+    done = subprocess.run(
+        [arena, *arguments], env=embedded_env, capture_output=True, timeout=PATIENCE
+    )
     assert done.returncode == 2
 
 
@@ -243,7 +245,8 @@ def test_under_the_address_sanitizer(build, start):
 def test_under_valgrind(arena, start):
     if not shutil.which("valgrind"):
         pytest.skip("valgrind is not installed")
-    wrapper = ("valgrind", "-q", "--error-exitcode=99")
+    suppressions = Path(__file__).with_name("cpython.supp")
+    wrapper = ("valgrind", "-q", "--error-exitcode=99", f"--suppressions={suppressions}")
     server = start(arena, *wrapper, env={"PYTHONMALLOC": "malloc"})
     play(server)
     code, _, errors = server.end()

@@ -5,16 +5,21 @@ import re
 import textwrap
 from pathlib import Path
 
-import cyevent
 import pytest
 from libevent_names import SAME, door_names, read_names, read_table
+
+import cyevent
 
 DOOR = door_names()
 PROMISED = {row.name for row in read_table() if row.cython == SAME} & DOOR
 NAMES = [name for name in read_names() if name.name in PROMISED]
 
 LANGUAGES = [
-    *(("c", compiler, standard) for compiler in ("gcc", "clang") for standard in ("c99", "c11", "c17")),
+    *(
+        ("c", compiler, standard)
+        for compiler in ("gcc", "clang")
+        for standard in ("c99", "c11", "c17")
+    ),
     *(
         ("cpp", compiler, standard)
         for compiler in ("g++", "clang++")
@@ -26,12 +31,21 @@ PORTING = sorted(
 )
 
 # libevent's users look for these with #ifdef.
-MACROS = """
-    EVBUFFER_FLAG_DRAINS_TO_FD EVENT_BASE_COUNT_ADDED EVENT_LOG_WARN EVENT_MAX_PRIORITIES
-    EVLOOP_NO_EXIT_ON_EMPTY EVTHREAD_LOCK_API_VERSION EVTHREAD_USE_PTHREADS_IMPLEMENTED EV_CLOSED EV_ET
-    BEV_EVENT_EOF LEV_OPT_REUSEABLE_PORT
-    LIBEVENT_VERSION LIBEVENT_VERSION_NUMBER
-""".split()
+MACROS = (
+    "BEV_EVENT_EOF",
+    "EVBUFFER_FLAG_DRAINS_TO_FD",
+    "EVENT_BASE_COUNT_ADDED",
+    "EVENT_LOG_WARN",
+    "EVENT_MAX_PRIORITIES",
+    "EVLOOP_NO_EXIT_ON_EMPTY",
+    "EVTHREAD_LOCK_API_VERSION",
+    "EVTHREAD_USE_PTHREADS_IMPLEMENTED",
+    "EV_CLOSED",
+    "EV_ET",
+    "LEV_OPT_REUSEABLE_PORT",
+    "LIBEVENT_VERSION",
+    "LIBEVENT_VERSION_NUMBER",
+)
 
 
 def everything():
@@ -40,8 +54,7 @@ def everything():
     constants = [name for name in NAMES if name.kind == "constant"]
     types = [name for name in NAMES if name.kind == "type"]
     pointers = "\n".join(
-        f"static {name.declare(f'const pointer_{name.name}')} = {name.name};"
-        for name in functions
+        f"static {name.declare(f'const pointer_{name.name}')} = {name.name};" for name in functions
     )
     addresses = "\n".join(
         f'    {{"{name.name}", (anything)pointer_{name.name}}},' for name in functions
@@ -91,9 +104,7 @@ int main(void) {{
 
 
 @pytest.mark.parametrize(("language", "compiler", "standard"), LANGUAGES)
-def test_every_name(
-    toolchain, compiler_for, run_program, tmp_path, language, compiler, standard
-):
+def test_every_name(toolchain, compiler_for, run_program, tmp_path, language, compiler, standard):
     compiler = compiler_for(compiler)
     source = tmp_path / f"everything.{language}"
     source.write_text(everything())

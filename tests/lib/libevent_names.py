@@ -1,8 +1,8 @@
 """libevent's public names, and the table in docs/libevent.md that says what they are here.
 
 cython/libevent-names.tsv holds the names of libevent 2.2's headers. A function has its type as C writes it, a
-type its C spelling, and a constant its value, unless that depends on the system. What libevent has as a macro that
-is a function here, or as a constant that the system defines, has the type of what the macro expands to.
+type its C spelling, and a constant its value, unless that depends on the system. A function that is a macro in
+libevent has the type of what the macro expands to.
 """
 
 import re
