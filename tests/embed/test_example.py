@@ -247,6 +247,7 @@ def test_under_valgrind(arena, start):
         pytest.skip("valgrind is not installed")
     suppressions = Path(__file__).with_name("cpython.supp")
     wrapper = ("valgrind", "-q", "--error-exitcode=99", f"--suppressions={suppressions}")
+    wrapper += ("--leak-check=full", "--errors-for-leak-kinds=definite")
     server = start(arena, *wrapper, env={"PYTHONMALLOC": "malloc"})
     play(server)
     code, _, errors = server.end()
