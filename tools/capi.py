@@ -62,6 +62,12 @@ COMPLETE = {
 # Structs of the system's headers.
 SYSTEM_STRUCTS = ("addrinfo", "iovec", "sockaddr", "sockaddr_storage", "timespec", "timeval", "tm")
 
+# Constants that libevent's users look for with #ifdef: where they are 0 the C headers leave them undefined.
+DEFINED_OR_NOT = (
+    "EVTHREAD_USE_PTHREADS_IMPLEMENTED",
+    "EVTHREAD_USE_WINDOWS_THREADS_IMPLEMENTED",
+)
+
 # Constants that doors share among themselves.
 INTERNAL_CONSTANTS = ("EVBUFFER_CB_DEAD", "EVBUFFER_MAX")
 
@@ -547,8 +553,11 @@ def header(doors):
     opaque = [f"{kind} {name}" for name, kind in sorted(writer.tags.items())]
     forward = "".join(f"{tag};\n" for tag in opaque if tag in used)
     loader = LOADER % "\n".join(entries)
+    constants = "".join(enums) + "".join(
+        f"#if !{name}\n#undef {name}\n#endif\n" for name in DEFINED_OR_NOT
+    )
     return "\n".join(
-        [PROLOGUE % VERSIONS, *verbatim, OPENING, "".join(enums), forward + declarations, loader]
+        [PROLOGUE % VERSIONS, *verbatim, OPENING, constants, forward + declarations, loader]
     )
 
 

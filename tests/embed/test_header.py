@@ -12,7 +12,14 @@ import cyevent
 
 DOOR = door_names()
 PROMISED = {row.name for row in read_table() if row.cython == SAME} & DOOR
-NAMES = [name for name in read_names() if name.name in PROMISED]
+# Where these are 0 in Cython, C has no such macro.
+DEFINED_OR_NOT = {
+    "EVTHREAD_USE_PTHREADS_IMPLEMENTED": os.name == "posix",
+    "EVTHREAD_USE_WINDOWS_THREADS_IMPLEMENTED": os.name == "nt",
+}
+NAMES = [
+    name for name in read_names() if name.name in PROMISED and DEFINED_OR_NOT.get(name.name, True)
+]
 
 LANGUAGES = [
     *(
@@ -39,7 +46,6 @@ MACROS = (
     "EVENT_MAX_PRIORITIES",
     "EVLOOP_NO_EXIT_ON_EMPTY",
     "EVTHREAD_LOCK_API_VERSION",
-    "EVTHREAD_USE_PTHREADS_IMPLEMENTED",
     "EV_CLOSED",
     "EV_ET",
     "LEV_OPT_REUSEABLE_PORT",
@@ -63,13 +69,17 @@ def everything():
         f'    printf("%s %lld\\n", "{name.name}", (long long){name.name});' for name in constants
     )
     sizes = "\n".join(f"    sizes += sizeof({name.meaning} *);" for name in types)
-    missing = "\n".join(f"#ifndef {name}\n#error {name}\n#endif" for name in MACROS)
+    there = {**dict.fromkeys(MACROS, True), **DEFINED_OR_NOT}
+    checks = "\n".join(
+        f"#if{'n' if defined else ''}def {name}\n#error {name}\n#endif"
+        for name, defined in there.items()
+    )
     return f"""\
 #include <Python.h>
 #include <stdarg.h>
 #include <cyevent/cyevent.h>
 
-{missing}
+{checks}
 #if LIBEVENT_VERSION_NUMBER < 0x02020000
 #error "the version cannot be compared by the preprocessor"
 #endif
