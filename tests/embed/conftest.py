@@ -26,6 +26,8 @@ class Toolchain:
         self.config = os.fspath(CONFIG)
         self.includes = self.ask("--includes")
         self.linking = self.ask("--ldflags", "--embed")
+        # Extension modules find a static interpreter's symbols in the program.
+        self.exporting = [] if sysconfig.get_config_var("Py_ENABLE_SHARED") else ["-rdynamic"]
 
     @staticmethod
     def ask(*options):
@@ -43,7 +45,7 @@ class Toolchain:
         return target
 
     def link(self, compiler, objects, target):
-        run([compiler, *objects, *self.linking, "-o", target])
+        run([compiler, *objects, *self.exporting, *self.linking, "-o", target])
         return target
 
 

@@ -27,6 +27,7 @@ def build(toolchain, package_env, tmp_path_factory):
         folder = tmp_path_factory.mktemp("arena") / "embed"
         shutil.copytree(EXAMPLE, folder)
         settings = {"PYTHON": sys.executable, "CONFIG": toolchain.config, **variables}
+        settings["LDFLAGS"] = " ".join(toolchain.exporting)
         command = ["make", *(f"{name}={value}" for name, value in settings.items())]
         done = subprocess.run(command, cwd=folder, env=package_env, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr
