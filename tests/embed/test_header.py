@@ -6,20 +6,17 @@ import textwrap
 from pathlib import Path
 
 import pytest
-from libevent_names import SAME, door_names, read_names, read_table
+from libevent_names import door_names, read_names
 
 import cyevent
 
 DOOR = door_names()
-PROMISED = {row.name for row in read_table() if row.cython == SAME} & DOOR
 # Where these are 0 in Cython, C has no such macro.
 DEFINED_OR_NOT = {
     "EVTHREAD_USE_PTHREADS_IMPLEMENTED": os.name == "posix",
     "EVTHREAD_USE_WINDOWS_THREADS_IMPLEMENTED": os.name == "nt",
 }
-NAMES = [
-    name for name in read_names() if name.name in PROMISED and DEFINED_OR_NOT.get(name.name, True)
-]
+NAMES = [name for name in read_names() if name.name in DOOR and DEFINED_OR_NOT.get(name.name, True)]
 
 LANGUAGES = [
     *(
