@@ -68,6 +68,12 @@ DEFINED_OR_NOT = (
     "EVTHREAD_USE_WINDOWS_THREADS_IMPLEMENTED",
 )
 
+# Functions with variable arguments, which cannot be handed on, and those that take them as a list.
+LISTS = {"evbuffer_add_printf": "evbuffer_add_vprintf"}
+
+# A name of libevent's own in spite of its underscore.
+PUBLIC_ANYHOW = ("EVBUFFER_IOVEC_IS_NATIVE_",)
+
 # Constants that doors share among themselves.
 INTERNAL_CONSTANTS = ("EVBUFFER_CB_DEAD", "EVBUFFER_MAX")
 
@@ -109,6 +115,7 @@ PROLOGUE = """\
 #define CYEVENT_H
 
 #include <Python.h>
+#include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -130,8 +137,10 @@ typedef socklen_t ev_socklen_t;
 
 #if defined(__GNUC__) || defined(__clang__)
 #define CYEVENT_UNUSED __attribute__((unused))
+#define CYEVENT_FORMAT(format, first) __attribute__((format(printf, format, first)))
 #else
 #define CYEVENT_UNUSED
+#define CYEVENT_FORMAT(format, first)
 #endif
 /* One definition for all files that are linked together, and invisible to others. */
 #ifdef _WIN32
@@ -423,18 +432,29 @@ class Writer:
         """The function that calls through the table."""
         stars, function = split_function(declarator)
         name = str(function.base.name)
-        if function.has_varargs:
-            raise TypeError(f"{name} cannot hand its variable arguments on")
         result = f"{self.base_type(base)} {stars}".rstrip(" ")
         space = "" if stars else " "
         names = [c_name(function_name(argument.declarator)) for argument in function.args]
         if "" in names:
             raise TypeError(f"{name} has a parameter without a name")
+        head = (
+            f"CYEVENT_UNUSED static inline {result}{space}{name}({self.arguments(function)}) {{\n"
+        )
+        if function.has_varargs:
+            return self.variadic(name, names, head)
         call = f"cyevent_functions_.{name}({', '.join(names)});"
         body = call if result == "void" else f"return {call}"
+        return f"{head}    {body}\n}}\n"
+
+    @staticmethod
+    def variadic(name, names, head):
+        """A function like printf() that calls the one with a list. The format is the last parameter."""
+        n = len(names)
         return (
-            f"CYEVENT_UNUSED static inline {result}{space}{name}({self.arguments(function)}) {{\n"
-            f"    {body}\n}}\n"
+            f"CYEVENT_FORMAT({n}, {n + 1}) {head}"
+            f"    va_list arguments_;\n    int result_;\n    va_start(arguments_, {names[-1]});\n"
+            f"    result_ = cyevent_functions_.{LISTS[name]}({', '.join(names)}, arguments_);\n"
+            f"    va_end(arguments_);\n    return result_;\n}}\n"
         )
 
     def struct(self, node):
@@ -488,6 +508,8 @@ INTERNAL_ENUM = ("BEV_SUSPEND_", "EVENT_DEL_", "EVLIST_", "EVWATCH_", "EV_CLOSUR
 
 
 def is_internal_constant(name):
+    if name in PUBLIC_ANYHOW:
+        return False
     return name.endswith("_") or name in INTERNAL_CONSTANTS
 
 
@@ -543,8 +565,10 @@ def header(doors):
         for name, node, declarator in door.functions:
             if not name.startswith(PREFIXES) or name.endswith("_") or not is_nogil(declarator):
                 continue
-            pointers.append(f"    {writer.pointer(node.base_type, declarator)};\n")
             functions.append(writer.wrapper(node.base_type, declarator))
+            if name in LISTS:
+                continue
+            pointers.append(f"    {writer.pointer(node.base_type, declarator)};\n")
             entries.append(f'        {{"{door.module}", "{name}", &found.{name}}},')
     declarations = "".join(
         [*typedefs, "\n", *structs, "\n", TABLE_BEGIN, *pointers, TABLE_END, *functions]

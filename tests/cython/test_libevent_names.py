@@ -9,7 +9,15 @@ import sys
 from pathlib import Path
 
 import pytest
-from libevent_names import ABSENT, COMPLETE, SAME, door_names, read_names, read_table
+from libevent_names import (
+    ABSENT,
+    COMPLETE,
+    SAME,
+    door_names,
+    names_to_check,
+    read_names,
+    read_table,
+)
 
 import cyevent
 
@@ -140,13 +148,13 @@ def module_text(names):
 @pytest.fixture(scope="module")
 def everything(compile_cython):
     """One module that cimports each name the package has, as libevent types it."""
-    text = module_text([name for name in NAMES if name.name in DOOR])
+    text = module_text(names_to_check())
     return compile_cython({"libevent_names_all.pyx": text}, STRICT)["libevent_names_all"]
 
 
 def test_functions_have_libevents_types(everything):
     # That it compiles is what shows the types.
-    wanted = [n.name for n in NAMES if n.kind == "function" and n.name in DOOR]
+    wanted = [name.name for name in names_to_check() if name.kind == "function"]
     assert sorted(everything.ADDRESSES) == sorted(wanted)
     assert [name for name, address in everything.ADDRESSES.items() if address == 0] == []
 

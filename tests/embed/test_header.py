@@ -6,7 +6,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
-from libevent_names import door_names, read_names
+from libevent_names import door_names, names_to_check
 
 import cyevent
 
@@ -16,7 +16,7 @@ DEFINED_OR_NOT = {
     "EVTHREAD_USE_PTHREADS_IMPLEMENTED": os.name == "posix",
     "EVTHREAD_USE_WINDOWS_THREADS_IMPLEMENTED": os.name == "nt",
 }
-NAMES = [name for name in read_names() if name.name in DOOR and DEFINED_OR_NOT.get(name.name, True)]
+NAMES = [name for name in names_to_check() if DEFINED_OR_NOT.get(name.name, True)]
 
 LANGUAGES = [
     *(

@@ -16,6 +16,9 @@ ROOT = Path(__file__).resolve().parents[2]
 # The headers of which every name is there, or has its reason in the table. The others may have gaps.
 COMPLETE = ("event.h", "watch.h", "thread.h", "util.h")
 
+# Types that signatures have and that are not cyevent's.
+SYSTEM_TYPES = ("sockaddr", "timeval", "tm")
+
 ABSENT = "-"
 SAME = "same"
 
@@ -65,3 +68,15 @@ def door_names():
     pattern = r"^from [\w.]+ cimport (?:\(([^)]*)\)|(.+))$"
     found = re.findall(pattern, text, flags=re.MULTILINE)
     return {name.strip() for pair in found for name in "".join(pair).split(",")} - {""}
+
+
+def names_to_check():
+    """The names that can be cimported. A function waits for the types that it takes."""
+    door = door_names()
+    known = {*door, *SYSTEM_TYPES}
+    return [
+        name
+        for name in read_names()
+        if name.name in door
+        and known.issuperset(re.findall(r"(?:struct|enum) (\w+)", name.meaning))
+    ]
