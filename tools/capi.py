@@ -137,10 +137,10 @@ typedef socklen_t ev_socklen_t;
 
 #if defined(__GNUC__) || defined(__clang__)
 #define CYEVENT_UNUSED __attribute__((unused))
-#define CYEVENT_FORMAT(format, first) __attribute__((format(printf, format, first)))
+#define CYEVENT_FORMAT(text, first) __attribute__((__format__(__printf__, text, first)))
 #else
 #define CYEVENT_UNUSED
-#define CYEVENT_FORMAT(format, first)
+#define CYEVENT_FORMAT(text, first)
 #endif
 /* One definition for all files that are linked together, and invisible to others. */
 #ifdef _WIN32
@@ -510,14 +510,13 @@ INTERNAL_ENUM = ("BEV_SUSPEND_", "EVENT_DEL_", "EVLIST_", "EVWATCH_", "EV_CLOSUR
 def is_internal_constant(name):
     if name in PUBLIC_ANYHOW:
         return False
+    if name.startswith(INTERNAL_ENUM) or not name.startswith(PUBLIC_ENUM):
+        return True
     return name.endswith("_") or name in INTERNAL_CONSTANTS
 
 
 def is_public_enum(node):
-    names = [str(item.name) for item in node.items]
-    if any(name.startswith(INTERNAL_ENUM) for name in names):
-        return False
-    return all(name.startswith(PUBLIC_ENUM) for name in names)
+    return not all(is_internal_constant(str(item.name)) for item in node.items)
 
 
 def module_is_internal(module):
