@@ -218,6 +218,38 @@ def test_several_files_share_one_import(toolchain, compiler_for, run_program, tm
     assert (done.returncode, done.stdout) == (0, "22\n"), done.stderr
 
 
+PRINT = """\
+#include <cyevent/buffer.h>
+
+int main(void) {
+    struct evbuffer *buf;
+    char text[16];
+    int n, cut;
+    Py_InitializeEx(0);
+    if (import_cyevent() < 0) { PyErr_Print(); return 1; }
+    buf = evbuffer_new();
+    n = evbuffer_add_printf(buf, "%s %d %.1f %lld", "text", -1, 2.5, 1LL << 40);
+    cut = evutil_snprintf(text, sizeof(text), "%s", "a text of more than that");
+    fwrite(evbuffer_pullup(buf, -1), 1, evbuffer_get_length(buf), stdout);
+    printf("|%d|%s|%d\\n", n, text, cut);
+    evbuffer_free(buf);
+    return Py_FinalizeEx();
+}
+"""
+
+
+@pytest.mark.skipif(not {"evbuffer_add_printf", "evutil_snprintf"} <= DOOR, reason="not there yet")
+@pytest.mark.parametrize("language", ["c", "cpp"])
+def test_variable_arguments(toolchain, compiler_for, run_program, tmp_path, language):
+    compiler = compiler_for("gcc", "clang") if language == "c" else compiler_for("g++", "clang++")
+    source = tmp_path / f"print.{language}"
+    source.write_text(PRINT)
+    objects = [toolchain.compile(compiler, source, "-Wno-format-truncation")]
+    done = run_program(toolchain.link(compiler, objects, tmp_path / "print"))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "text -1 2.5 1099511627776|25|a text of more |24\n"
+
+
 # --- when it cannot be imported ---------------------------------------------------------------------
 
 # Twice, so that the second time finds what the first has left; with an argument it then looks there.
