@@ -244,7 +244,7 @@ def test_variable_arguments(toolchain, compiler_for, run_program, tmp_path, lang
     compiler = compiler_for("gcc", "clang") if language == "c" else compiler_for("g++", "clang++")
     source = tmp_path / f"print.{language}"
     source.write_text(PRINT)
-    objects = [toolchain.compile(compiler, source, "-Wno-format-truncation")]
+    objects = [toolchain.compile(compiler, source)]
     done = run_program(toolchain.link(compiler, objects, tmp_path / "print"))
     assert done.returncode == 0, done.stderr
     assert done.stdout == "text -1 2.5 1099511627776|25|a text of more |24\n"
