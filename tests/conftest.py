@@ -174,7 +174,7 @@ def _build_key(sources, flags):
     import cyevent
 
     doors = sorted(Path(cyevent.__file__).parent.rglob("*.pxd"))
-    about = (Cython.__version__, sys.version, platform.machine(), flags)
+    about = (Cython.__version__, sys.version, platform.machine(), COMPILER, flags)
     digest = hashlib.sha256(repr(about).encode())
     for name, text in sources.items():
         digest.update(name.encode() + text.encode())
