@@ -537,7 +537,8 @@ def misuse():
 
 def test_abort_shows_the_traceback():
     """Without a fatal callback the process ends by abort(), and says where Python was."""
-    program = f"import sys; sys.path[:0] = {sys.path!r}; import nogil_debug\ndef f(): nogil_debug.misuse()\nf()"
+    path = [os.path.dirname(__file__), *sys.path]
+    program = f"import sys; sys.path[:0] = {path!r}; import nogil_debug\ndef f(): nogil_debug.misuse()\nf()"
     done = subprocess.run([sys.executable, "-c", program], stderr=subprocess.PIPE, text=True, timeout=60)
     assert done.returncode == -signal.SIGABRT
     assert "[err] event_add called on a non-initialized event" in done.stderr
