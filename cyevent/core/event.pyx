@@ -72,8 +72,20 @@ cdef event *event_new(event_base *base, evutil_socket_t fd, short events,
     return ev
 
 
+cdef void event_forget_(event *ev) noexcept nogil:
+    cdef event_base *base = ev.base
+    EVLOCK_LOCK(base.lock)
+    event_del_nolock_(ev, EVENT_DEL_AUTOBLOCK)
+    if base.current_event == &ev.evcb:
+        base.current_event = NULL
+    EVLOCK_UNLOCK(base.lock)
+
+
 cdef void event_free(event *ev) noexcept nogil:
-    event_del(ev)
+    if ev.base == NULL:
+        event_warnx_(b"event_free: event has no event_base set")
+    else:
+        event_forget_(ev)
     mm_free(ev)
 
 
@@ -231,7 +243,11 @@ cdef void timeout_process_(event_base *base) noexcept nogil:
 # --- adding ----------------------------------------------------------------------------------------
 
 cdef void wait_for_callback_(event_base *base, event_callback *cb) noexcept nogil:
-    while base.current_event == cb and not in_loop_thread(base) and base.current_event_cond != NULL:
+    # For the end of this run: if the callback added its event again, the next run may have begun when we
+    # get the lock, and so on for ever.
+    cdef unsigned round = base.wait_round
+    while base.current_event == cb and base.wait_round == round and not in_loop_thread(base) \
+            and base.current_event_cond != NULL:
         base.current_event_waiters += 1
         evthread_cond_wait_(base.current_event_cond, base.lock)
 
@@ -250,9 +266,6 @@ cdef int event_add_nolock_(event *ev, int64_t timeout, bint absolute,
     if timeout >= 0 and common_index == 0 and not (ev.evcb.flags & EVLIST_TIMEOUT):
         if timer_heap_reserve(&base.heap) < 0:
             return -1
-    if ev.events & EV_SIGNAL:
-        # Its calls are being counted down in the loop's thread.
-        wait_for_callback_(base, &ev.evcb)
     if ev.events & (EV_IO | EV_SIGNAL) \
             and not (ev.evcb.flags & (EVLIST_INSERTED | EVLIST_ACTIVE | EVLIST_ACTIVE_LATER)):
         if ev.events & EV_SIGNAL:
@@ -413,7 +426,6 @@ cdef void event_active_nolock_(event *ev, int what, short ncalls) noexcept nogil
     if ev.evcb.priority < base.running_priority:
         base.event_continue = True
     if ev.events & EV_SIGNAL:
-        wait_for_callback_(base, &ev.evcb)
         ev.evcb.ncalls = <uint16_t>ncalls
     event_callback_activate_nolock_(base, &ev.evcb)
 
@@ -520,12 +532,16 @@ cdef int event_initialized(const event *ev) noexcept nogil:
 
 
 cdef int event_priority_set(event *ev, int priority) noexcept nogil:
-    if ev.evcb.flags & EVLIST_ACTIVE:
+    cdef int result = -1
+    if ev.base == NULL:
         return -1
-    if priority < 0 or ev.base == NULL or priority >= ev.base.nqueues:
-        return -1
-    ev.evcb.priority = <uint8_t>priority
-    return 0
+    # The lock, because the loop's thread may make it active at any time, in the queue of its priority.
+    EVLOCK_LOCK(ev.base.lock)
+    if not (ev.evcb.flags & EVLIST_ACTIVE) and 0 <= priority < ev.base.nqueues:
+        ev.evcb.priority = <uint8_t>priority
+        result = 0
+    EVLOCK_UNLOCK(ev.base.lock)
+    return result
 
 
 cdef int event_get_priority(const event *ev) noexcept nogil:

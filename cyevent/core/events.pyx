@@ -11,11 +11,12 @@ from cyevent.core.arguments cimport (
     check_callable, descriptor, duration_ns, event_bits, integer, os_error,
 )
 from cyevent.core.event cimport *
-from cyevent.core.event cimport event_add_ns_
+from cyevent.core.event cimport event_add_ns_, event_forget_
 from cyevent.core.queue cimport in_loop_thread
 from cyevent.core.reactor cimport Duration, py_enter, py_leave, py_loop
 from cyevent.core.sys cimport *
 from cyevent.core.sys cimport timeval
+from cyevent.core.threads cimport EVLOCK_LOCK, EVLOCK_UNLOCK
 from cyevent.core.types cimport *
 
 cdef extern from "Python.h":
@@ -65,7 +66,14 @@ cdef void run_event(PyObject *thing, short what) noexcept:
         call(<PyObject *>callback, self.arguments, leading, self.nleading)
     except BaseException as exception:
         self.owner.failed(exception, callback)
-    self.settle()
+    # In the loop's thread, which may read the flags without the lock: only with the GIL does an event
+    # become pending again.
+    if not ev_load_uint16(&self.native.ev.evcb.flags) & PENDING:
+        self.settle()
+
+
+def settle_later(Event event):
+    event.settle()
 
 
 cdef void finalizer_fired(event *ev, void *arg) noexcept nogil:
@@ -148,9 +156,10 @@ cdef class Event:
 
     def __dealloc__(self):
         # Only an event of which the base holds no reference gets here, so it is not pending unless the
-        # base was never told, in a failed add().
-        if self.native.ev.base != NULL and self.native.ev.evcb.flags & PENDING:
-            event_del_noblock(&self.native.ev)
+        # base was never told, in a failed add(); but it may be the running one. Without an owner the
+        # collector was here, after the base's __del__.
+        if self.owner is not None:
+            event_forget_(&self.native.ev)
 
     cdef EventBase live(self):
         if self.owner is None or self.closed_:
@@ -161,10 +170,25 @@ cdef class Event:
     cdef void settle(self) noexcept:
         """Lets the base drop its reference when the event is no longer pending."""
         cdef EventBase owner = self.owner
-        if owner is not None:
-            with cython.critical_section(self):
-                if not self.native.ev.evcb.flags & PENDING:
-                    owner.release(self)
+        cdef event *ev = &self.native.ev
+        cdef event_base *base
+        cdef bint pending, elsewhere
+        if owner is None:
+            return
+        base = owner.base
+        with cython.critical_section(self):
+            EVLOCK_LOCK(base.lock)
+            pending = ev.evcb.flags & PENDING
+            elsewhere = base.current_event == &ev.evcb and not in_loop_thread(base)
+            EVLOCK_UNLOCK(base.lock)
+            if not pending and not elsewhere:
+                owner.release(self)
+        if elsewhere and not pending:
+            # The loop has taken it off its queue, and may not have got to the callback, nor to the GIL.
+            try:
+                owner.call_soon(settle_later, self)
+            except ValueError:
+                pass
 
     def add(self, timeout=None):
         """Waits for the event, and at most `timeout` seconds (a number, a timedelta or a Duration) if one
@@ -192,16 +216,12 @@ cdef class Event:
                 # An interval of nothing means none: the event would time out once.
                 ns = 1
         if ev.events & EV_IO and base.ops.features & EV_FEATURE_FDS \
-                and not ev.evcb.flags & EVLIST_INSERTED and fcntl(ev.fd, F_GETFD) < 0:
+                and not ev_load_uint16(&ev.evcb.flags) & EVLIST_INSERTED and fcntl(ev.fd, F_GETFD) < 0:
             # These backends look at a descriptor only when they wait.
             raise os_error(f"fd {ev.fd}")
         with cython.critical_section(self):
             owner.keep(self)
-            if ev.events & EV_SIGNAL and base.running_loop and not in_loop_thread(base):
-                # It waits for the signal's running callback, which needs the GIL.
-                with nogil:
-                    result = event_add(ev, tv) if tv != NULL else event_add_ns_(ev, ns)
-            elif tv != NULL:
+            if tv != NULL:
                 result = event_add(ev, tv)
             else:
                 result = event_add_ns_(ev, ns)
@@ -223,14 +243,10 @@ cdef class Event:
         """Makes the callback due as if `what` had happened; ncalls: how often, for a signal."""
         cdef EventBase owner = self.live()
         cdef event *ev = &self.native.ev
-        cdef event_base *base = owner.base
         cdef short bits = event_bits(what)
         cdef short calls = <short>integer(ncalls, "ncalls", 1, 0x7fff)
-        owner.keep(self)
-        if ev.events & EV_SIGNAL and base.running_loop and not in_loop_thread(base):
-            with nogil:
-                event_active(ev, bits, calls)
-        else:
+        with cython.critical_section(self):
+            owner.keep(self)
             event_active(ev, bits, calls)
 
     def pending(self, what=EV_TIMEOUT | EV_IO | EV_SIGNAL):
@@ -250,11 +266,12 @@ cdef class Event:
         cdef EventBase owner = self.live()
         if callback is not None:
             check_callable(callback, "callback")
-        if self.native.ev.evcb.flags & EVLIST_FINALIZING:
-            raise ValueError("the event is being finalized already")
-        self.on_finalize = callback
-        owner.keep(self)
-        event_finalize(0, &self.native.ev, finalizer_fired)
+        with cython.critical_section(self):
+            if ev_load_uint16(&self.native.ev.evcb.flags) & EVLIST_FINALIZING:
+                raise ValueError("the event is being finalized already")
+            self.on_finalize = callback
+            owner.keep(self)
+            event_finalize(0, &self.native.ev, finalizer_fired)
 
     def close(self):
         """Deletes the event for good, and lets go of the callback and its arguments."""
@@ -276,10 +293,13 @@ cdef class Event:
     @property
     def expires(self):
         """When the timeout is over, in seconds of the monotonic clock; None without one."""
-        self.live()
-        if not self.native.ev.evcb.flags & EVLIST_TIMEOUT:
-            return None
-        return self.native.ev.deadline * 1e-9
+        cdef event_base *base = self.live().base
+        cdef int64_t deadline = -1
+        EVLOCK_LOCK(base.lock)
+        if self.native.ev.evcb.flags & EVLIST_TIMEOUT:
+            deadline = self.native.ev.deadline
+        EVLOCK_UNLOCK(base.lock)
+        return None if deadline < 0 else deadline * 1e-9
 
     @property
     def fd(self):

@@ -1,6 +1,6 @@
 # The system's own declarations, gathered in one place. Nothing here is implemented by cyevent.
 
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uint16_t
 
 cdef extern from *:
     """
@@ -40,6 +40,20 @@ cdef extern from *:
       }
     #endif
     static inline void set_errno(int value) { errno = value; }
+    #if defined(__GNUC__) || defined(__clang__)
+      #define EV_ATOMIC(type, name) \
+          static inline type ev_load_##name(const type *p) { return __atomic_load_n(p, __ATOMIC_RELAXED); } \
+          static inline void ev_store_##name(type *p, type v) { __atomic_store_n(p, v, __ATOMIC_RELAXED); }
+    #else
+      #define EV_ATOMIC(type, name) \
+          static inline type ev_load_##name(const type *p) { return *(const volatile type *)p; } \
+          static inline void ev_store_##name(type *p, type v) { *(volatile type *)p = v; }
+    #endif
+    EV_ATOMIC(int, int)
+    EV_ATOMIC(uint16_t, uint16)
+    EV_ATOMIC(unsigned long, ulong)
+    typedef const void *ev_pointer;
+    EV_ATOMIC(ev_pointer, pointer)
     #endif
     """
     # A descriptor: `int` on POSIX, a pointer-sized SOCKET on Windows.
@@ -50,6 +64,13 @@ cdef extern from *:
     bint EV_LIKELY(bint x) noexcept nogil
     bint EV_UNLIKELY(bint x) noexcept nogil
     int ev_ctz64(unsigned long long x) noexcept nogil
+    # For what is read without the lock: whole, but in no order with anything else. As cheap as plain access.
+    int ev_load_int(const int *p) noexcept nogil
+    void ev_store_int(int *p, int value) noexcept nogil
+    uint16_t ev_load_uint16(const uint16_t *p) noexcept nogil
+    unsigned long ev_load_ulong(const unsigned long *p) noexcept nogil
+    void ev_store_ulong(unsigned long *p, unsigned long value) noexcept nogil
+    void ev_store_pointer(const void **p, const void *value) noexcept nogil
     # An assignment to libc's errno would make a local variable in Cython.
     void set_errno(int value) noexcept nogil
 
