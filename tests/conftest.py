@@ -156,9 +156,12 @@ def in_child():
 
 # Read once and here: sysconfig fills its table at the first use, which is not safe in two threads.
 EXT_SUFFIX = sysconfig.get_config_var("EXT_SUFFIX")
+SANITIZERS = os.environ.get("CYEVENT_SANITIZE", "")
 COMPILER = [
     *shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC")),
     *("-shared", "-fPIC", "-O0", "-w"),
+    # As setup.py does it for the package: threads are only checked where both are.
+    *(("-g", "-fno-omit-frame-pointer", f"-fsanitize={SANITIZERS}") if SANITIZERS else ()),
     *(f"-I{sysconfig.get_path(name)}" for name in ("include", "platinclude")),
 ]
 
@@ -174,7 +177,9 @@ def _build_key(sources):
     import cyevent
 
     doors = sorted(Path(cyevent.__file__).parent.rglob("*.pxd"))
-    digest = hashlib.sha256(f"{Cython.__version__} {sys.version} {platform.machine()}".encode())
+    digest = hashlib.sha256(
+        f"{Cython.__version__} {sys.version} {platform.machine()} {COMPILER}".encode()
+    )
     for path in (*sources, *doors):
         digest.update(path.name.encode())
         digest.update(path.read_bytes())

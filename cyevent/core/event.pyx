@@ -545,7 +545,13 @@ cdef int event_priority_set(event *ev, int priority) noexcept nogil:
 
 
 cdef int event_get_priority(const event *ev) noexcept nogil:
-    return ev.evcb.priority
+    cdef int priority
+    if ev.base == NULL:
+        return ev.evcb.priority
+    EVLOCK_LOCK(ev.base.lock)
+    priority = ev.evcb.priority
+    EVLOCK_UNLOCK(ev.base.lock)
+    return priority
 
 
 cdef evutil_socket_t event_get_fd(const event *ev) noexcept nogil:

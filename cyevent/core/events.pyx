@@ -334,7 +334,7 @@ cdef class Event:
     @property
     def priority(self):
         """0 is the most urgent. It cannot change while the event is active."""
-        return self.native.ev.evcb.priority
+        return event_get_priority(&self.native.ev)
 
     @priority.setter
     def priority(self, priority):
