@@ -63,7 +63,9 @@ cdef void run_event(PyObject *thing, short what) noexcept:
             leading[1] = <PyObject *>reason
         elif self.nleading == 1:
             leading[0] = <PyObject *>self.fd_number
-        call(<PyObject *>callback, self.arguments, leading, self.nleading)
+        # It is None when another thread, which EV_FINALIZE keeps from waiting, closed the event just now.
+        if callback is not None:
+            call(<PyObject *>callback, self.arguments, leading, self.nleading)
     except BaseException as exception:
         self.owner.failed(exception, callback)
     # In the loop's thread, which may read the flags without the lock: only with the GIL does an event

@@ -63,11 +63,14 @@ cdef event_base *evwatch_base(evwatch *watcher) noexcept nogil:
     return watcher.base
 
 
-cdef void evwatch_free(evwatch *watcher) noexcept nogil:
-    cdef event_base *base = watcher.base
-    cdef int kind = watcher.kind
-    cdef unsigned round
+cdef int unlink(event_base *base, evwatch *watcher) noexcept nogil:
+    """0, or 1 when its callback is running in another thread, or -1 when it went with its base."""
+    cdef int kind, running
     EVLOCK_LOCK(base.lock)
+    if base.closed:
+        EVLOCK_UNLOCK(base.lock)
+        return -1
+    kind = watcher.kind
     if base.next_watcher == watcher:
         base.next_watcher = watcher.next
     if watcher.prev != NULL:
@@ -78,12 +81,23 @@ cdef void evwatch_free(evwatch *watcher) noexcept nogil:
         watcher.next.prev = watcher.prev
     else:
         base.last_watcher[kind] = watcher.prev
-    round = base.wait_round
-    while base.current_watcher == watcher and base.wait_round == round and not in_loop_thread(base) \
-            and base.current_event_cond != NULL:
+    running = base.current_watcher == watcher and not in_loop_thread(base)
+    EVLOCK_UNLOCK(base.lock)
+    return running
+
+
+cdef void wait_for_watcher(event_base *base, evwatch *watcher) noexcept nogil:
+    EVLOCK_LOCK(base.lock)
+    # Unlinked, it is not called again, so there is one run to wait for.
+    while base.current_watcher == watcher and base.current_event_cond != NULL:
         base.current_event_waiters += 1
         evthread_cond_wait_(base.current_event_cond, base.lock)
     EVLOCK_UNLOCK(base.lock)
+
+
+cdef void evwatch_free(evwatch *watcher) noexcept nogil:
+    if unlink(watcher.base, watcher) == 1:
+        wait_for_watcher(watcher.base, watcher)
     mm_free(watcher)
 
 
@@ -163,15 +177,21 @@ cdef class Watcher:
 
     def close(self):
         """Ends the calls; from another thread, it waits for one that runs. Closing twice is harmless."""
+        cdef event_base *base
         cdef evwatch *native
+        cdef int running
         with cython.critical_section(self):
             native = self.native
             self.native = NULL
         if native == NULL:
             return
-        if not self.owner.closed_:
+        base = self.owner.base
+        running = unlink(base, native)
+        if running == 1:
             with nogil:
-                evwatch_free(native)
+                wait_for_watcher(base, native)
+        if running >= 0:
+            mm_free(native)
         self.owner.release(self)
 
     @property
