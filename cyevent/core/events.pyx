@@ -28,6 +28,14 @@ cdef enum:
     STACK_ARGUMENTS = 10
 
 
+cdef inline int flags_of(event *ev) noexcept:
+    cdef int flags
+    EVLOCK_LOCK(ev.base.lock)
+    flags = ev.evcb.flags
+    EVLOCK_UNLOCK(ev.base.lock)
+    return flags
+
+
 # --- callbacks --------------------------------------------------------------------------------------
 
 cdef object call(PyObject *callback, tuple arguments, PyObject **leading, int nleading):
@@ -68,9 +76,7 @@ cdef void run_event(PyObject *thing, short what) noexcept:
             call(<PyObject *>callback, self.arguments, leading, self.nleading)
     except BaseException as exception:
         self.owner.failed(exception, callback)
-    # In the loop's thread, which may read the flags without the lock: only with the GIL does an event
-    # become pending again.
-    if not ev_load_uint16(&self.native.ev.evcb.flags) & PENDING:
+    if not flags_of(&self.native.ev) & PENDING:
         self.settle()
 
 
@@ -218,7 +224,7 @@ cdef class Event:
                 # An interval of nothing means none: the event would time out once.
                 ns = 1
         if ev.events & EV_IO and base.ops.features & EV_FEATURE_FDS \
-                and not ev_load_uint16(&ev.evcb.flags) & EVLIST_INSERTED and fcntl(ev.fd, F_GETFD) < 0:
+                and not flags_of(ev) & EVLIST_INSERTED and fcntl(ev.fd, F_GETFD) < 0:
             # These backends look at a descriptor only when they wait.
             raise os_error(f"fd {ev.fd}")
         with cython.critical_section(self):
@@ -269,7 +275,7 @@ cdef class Event:
         if callback is not None:
             check_callable(callback, "callback")
         with cython.critical_section(self):
-            if ev_load_uint16(&self.native.ev.evcb.flags) & EVLIST_FINALIZING:
+            if flags_of(&self.native.ev) & EVLIST_FINALIZING:
                 raise ValueError("the event is being finalized already")
             self.on_finalize = callback
             owner.keep(self)

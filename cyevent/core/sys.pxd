@@ -1,6 +1,6 @@
 # The system's own declarations, gathered in one place. Nothing here is implemented by cyevent.
 
-from libc.stdint cimport int64_t, uint16_t
+from libc.stdint cimport int64_t
 
 cdef extern from *:
     """
@@ -50,7 +50,6 @@ cdef extern from *:
           static inline void ev_store_##name(type *p, type v) { *(volatile type *)p = v; }
     #endif
     EV_ATOMIC(int, int)
-    EV_ATOMIC(uint16_t, uint16)
     EV_ATOMIC(unsigned long, ulong)
     typedef const void *ev_pointer;
     EV_ATOMIC(ev_pointer, pointer)
@@ -67,7 +66,6 @@ cdef extern from *:
     # For what is read without the lock: whole, but in no order with anything else. As cheap as plain access.
     int ev_load_int(const int *p) noexcept nogil
     void ev_store_int(int *p, int value) noexcept nogil
-    uint16_t ev_load_uint16(const uint16_t *p) noexcept nogil
     unsigned long ev_load_ulong(const unsigned long *p) noexcept nogil
     void ev_store_ulong(unsigned long *p, unsigned long value) noexcept nogil
     void ev_store_pointer(const void **p, const void *value) noexcept nogil
