@@ -1,9 +1,9 @@
 """Isolated bases in threads: how much more two of them get done than one.
 
-Each thread has a base without a lock, whose callbacks pass bytes on over socket pairs. With C callbacks no thread
-ever asks for the interpreter, so two threads on two processors should do twice the work of one; --work adds a
-computation to each callback. Python callbacks are there for information: they take turns, but for their system
-calls.
+Each thread has a base without a lock, whose callbacks pass bytes on over socket pairs. With C callbacks
+no thread ever asks for the interpreter, so two threads on two processors should do twice the work of one;
+--work adds a computation to each callback. Python callbacks are there for information: they take turns,
+but for their system calls.
 """
 
 from __future__ import annotations
@@ -157,7 +157,13 @@ def main(arguments: list[str] | None = None) -> int:
         loop.close()
     document["load_average_after"] = os.getloadavg()
     document["seconds"] = round(time.monotonic() - began, 1)
-    header = ["callbacks a second", "one thread", f"{options.threads} threads", "ratio", "quartiles"]
+    header = [
+        "callbacks a second",
+        "one thread",
+        f"{options.threads} threads",
+        "ratio",
+        "quartiles",
+    ]
     print(_stats.table(header, rows))
     _results.write_json(options.json, document)
     _results.progress(f"{document['seconds']} s; wrote {options.json}")

@@ -1,13 +1,13 @@
 """Waking a loop from another thread: what it costs in processor time, and that no wake-up is lost.
 
-A producer's thread wakes the loop many times. In the ping-pong it waits for each to be handled; in the flood it
-does not, and a loop that is awake need not be woken. C callbacks: event_active() of libevent's own library and of
-cyevent. Python callbacks: call_soon_threadsafe() of uvloop and asyncio beside EventBase.call_soon(), and
-Event.activate(), which tells of many activations at once. What is measured is the time of the whole process, user
-and system: the loop's thread and the producer's.
+A producer's thread wakes the loop many times. In the ping-pong it waits for each to be handled; in the
+flood it does not, and a loop that is awake need not be woken. C callbacks: event_active() of libevent's own
+library and of cyevent. Python callbacks: call_soon_threadsafe() of uvloop and asyncio beside
+EventBase.call_soon(), and Event.activate(), which tells of many activations at once. What is measured is the
+time of the whole process, user and system: the loop's thread and the producer's.
 
-With --lossless N there are no tables: N wake-ups in bursts of many lengths, each of which ends with a handshake on
-a loop that has nothing else to wake for.
+With --lossless N there are no tables: N wake-ups in bursts of many lengths, each of which ends with a
+handshake on a loop that has nothing else to wake for.
 """
 
 from __future__ import annotations
@@ -293,7 +293,9 @@ def run_lossless(peers: dict[str, Any], total: int) -> int:
 # --- telling ------------------------------------------------------------------------------------
 
 
-def _table(title: str, samples: dict[str, dict[str, dict[str, list[float]]]], reference: str) -> str:
+def _table(
+    title: str, samples: dict[str, dict[str, dict[str, list[float]]]], reference: str
+) -> str:
     header = [title, *PARTS, f"cpu/{reference}", "user", "system", "quartiles"]
     rows = []
     for way, peers in samples.items():

@@ -4,7 +4,7 @@
     python tools/sanitize.py thread                    # what concerns threads
     python tools/sanitize.py thread tests/cython -k storm     # anything else that pytest understands
 
-gcc or clang, whose runtime is loaded before the interpreter, because the interpreter itself is not instrumented.
+The compiler's runtime is loaded before the interpreter, which is not instrumented itself.
 build/sanitize-NAME keeps what was built. The suppressions beside this file name CPython alone.
 """
 

@@ -107,9 +107,9 @@ cdef void handle_signal(int signum) noexcept nogil:
 
 cdef void wait_for_handlers() noexcept nogil:
     """Lets the handlers end that may be about to write to a descriptor whose number is soon another's."""
-    cdef int i
+    cdef int _i
     # Not for ever: in a forked child the count may stand for threads that are not there.
-    for i in range(PATIENCE):
+    for _i in range(PATIENCE):
         if cyevent_handlers_get() == 0:
             break
         sched_yield()

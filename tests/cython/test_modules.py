@@ -1,8 +1,8 @@
 """Runs the Cython test modules beside this file: each function test_* of each is one test.
 
-A function that takes `method` runs once for each mechanism; test_slow_* are marked slow. The names are read from the sources,
-since compiling has to wait until the tests run. A module's FORKED names those that change the whole
-process and so run in a child.
+A function that takes `method` runs once for each mechanism; test_slow_* are marked slow. The names are
+read from the sources, since compiling has to wait until the tests run. A module's FORKED names those that
+change the whole process and so run in a child.
 """
 
 import re
