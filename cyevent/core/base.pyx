@@ -14,7 +14,7 @@ from cyevent.core.event cimport (
 from cyevent.core.fdmap cimport evmap_clear_, evmap_io_active_, evmap_moved_, evmap_reinit_io_
 from cyevent.core.log cimport event_msgx_, event_warn_, event_warnx_
 from cyevent.core.memory cimport mm_calloc, mm_free
-from cyevent.core.queue cimport remove_active, remove_active_later
+from cyevent.core.queue cimport evthread_notify_quiesce_, remove_active, remove_active_later
 from cyevent.core.signals cimport (
     evsig_dealloc_, evsig_init_, evsig_method_, evsig_reinit_,
 )
@@ -204,6 +204,7 @@ cdef void close_notify(event_base *base) noexcept nogil:
     if base.notifiable:
         event_del_nolock_(&base.notify_event, EVENT_DEL_NOBLOCK)
         base.notifiable = False
+    evthread_notify_quiesce_(base)
     if base.notify_fds[0] >= 0:
         close(base.notify_fds[0])
     if base.notify_fds[1] >= 0 and base.notify_fds[1] != base.notify_fds[0]:
@@ -405,6 +406,8 @@ cdef int event_reinit(event_base *base) noexcept nogil:
     cdef bint was_notifiable
     EVLOCK_LOCK(base.lock)
     was_notifiable = base.notifiable
+    # A child has none of the threads that may have been about to write.
+    base.notifying = 0
     # What the child shares with its parent goes first, while the old backend can still be told nothing:
     # removing a registration from a shared epoll descriptor would remove the parent's.
     if base.need_reinit_after_fork:

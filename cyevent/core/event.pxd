@@ -72,6 +72,8 @@ cdef int event_add_ns_(event *ev, int64_t timeout) noexcept nogil
 # With the lock held. `absolute`: the timeout is a deadline. common_index as in event_callback.
 cdef int event_add_nolock_(event *ev, int64_t timeout, bint absolute, int common_index) noexcept nogil
 cdef int event_del_nolock_(event *ev, int blocking) noexcept nogil
+# common_index of a duration from event_base_init_common_timeout(), else 0.
+cdef int common_index_of_(event_base *base, const timeval *tv) noexcept nogil
 cdef void event_active_nolock_(event *ev, int what, short ncalls) noexcept nogil
 # event_del() for an event whose memory goes: when its own callback frees it, no event is the running one.
 cdef void event_forget_(event *ev) noexcept nogil

@@ -14,7 +14,8 @@ from cyevent.core.log cimport event_warnx_
 from cyevent.core.memory cimport mm_calloc, mm_free, mm_malloc, mm_realloc
 from cyevent.core.queue cimport (
     count_event, uncount_event, remove_active, remove_active_later, needs_notify, in_loop_thread,
-    has_events, evthread_notify_base_, event_callback_activate_nolock_,
+    has_events, evthread_notify_base_, event_callback_activate_nolock_, notify_later,
+    unlock_and_notify,
 )
 from cyevent.core.sys cimport set_errno, EINVAL, EV_UNLIKELY
 from cyevent.core.threads cimport EVLOCK_LOCK, EVLOCK_UNLOCK, evthread_cond_wait_
@@ -211,7 +212,7 @@ cdef const timeval *event_base_init_common_timeout(event_base *base,
     return result
 
 
-cdef inline int common_index_of(event_base *base, const timeval *tv) noexcept nogil:
+cdef int common_index_of_(event_base *base, const timeval *tv) noexcept nogil:
     cdef int index
     if (tv.tv_usec & COMMON_TIMEOUT_MASK) != COMMON_TIMEOUT_MAGIC:
         return 0
@@ -309,28 +310,31 @@ cdef int event_add_nolock_(event *ev, int64_t timeout, bint absolute,
 
 
 cdef int event_add(event *ev, const timeval *timeout) noexcept nogil:
+    cdef event_base *base = ev.base
     cdef int result
     cdef int64_t ns
-    if EV_UNLIKELY(ev.base == NULL):
+    if EV_UNLIKELY(base == NULL):
         event_warnx_(b"event_add: event has no event_base set")
         set_errno(EINVAL)
         return -1
-    EVLOCK_LOCK(ev.base.lock)
+    EVLOCK_LOCK(base.lock)
+    notify_later(base)
     if timeout == NULL:
         result = event_add_nolock_(ev, -1, False, 0)
     else:
         ns = timeval_to_ns(timeout)
-        result = event_add_nolock_(ev, ns if ns > 0 else 0, False,
-                                   common_index_of(ev.base, timeout))
-    EVLOCK_UNLOCK(ev.base.lock)
+        result = event_add_nolock_(ev, ns if ns > 0 else 0, False, common_index_of_(base, timeout))
+    unlock_and_notify(base)
     return result
 
 
 cdef int event_add_ns_(event *ev, int64_t timeout) noexcept nogil:
+    cdef event_base *base = ev.base
     cdef int result
-    EVLOCK_LOCK(ev.base.lock)
+    EVLOCK_LOCK(base.lock)
+    notify_later(base)
     result = event_add_nolock_(ev, timeout, False, 0)
-    EVLOCK_UNLOCK(ev.base.lock)
+    unlock_and_notify(base)
     return result
 
 
@@ -431,12 +435,14 @@ cdef void event_active_nolock_(event *ev, int what, short ncalls) noexcept nogil
 
 
 cdef void event_active(event *ev, int what, short ncalls) noexcept nogil:
-    if EV_UNLIKELY(ev.base == NULL):
+    cdef event_base *base = ev.base
+    if EV_UNLIKELY(base == NULL):
         event_warnx_(b"event_active: event has no event_base set")
         return
-    EVLOCK_LOCK(ev.base.lock)
+    EVLOCK_LOCK(base.lock)
+    notify_later(base)
     event_active_nolock_(ev, what, ncalls)
-    EVLOCK_UNLOCK(ev.base.lock)
+    unlock_and_notify(base)
 
 
 cdef void event_base_active_by_fd(event_base *base, evutil_socket_t fd, short what) noexcept nogil:

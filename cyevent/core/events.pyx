@@ -11,9 +11,12 @@ from cyevent.core.arguments cimport (
     check_callable, descriptor, duration_ns, event_bits, integer, os_error,
 )
 from cyevent.core.event cimport *
-from cyevent.core.event cimport event_add_ns_, event_forget_
-from cyevent.core.queue cimport in_loop_thread
-from cyevent.core.reactor cimport Duration, py_enter, py_leave, py_loop
+from cyevent.core.clock cimport timeval_to_ns
+from cyevent.core.event cimport (
+    common_index_of_, event_active_nolock_, event_add_nolock_, event_forget_,
+)
+from cyevent.core.queue cimport in_loop_thread, notify_later
+from cyevent.core.reactor cimport Duration, py_enter, py_leave, py_loop, unlock_and_wake
 from cyevent.core.sys cimport *
 from cyevent.core.sys cimport timeval
 from cyevent.core.threads cimport EVLOCK_LOCK, EVLOCK_UNLOCK
@@ -229,12 +232,16 @@ cdef class Event:
             raise os_error(f"fd {ev.fd}")
         with cython.critical_section(self):
             owner.keep(self)
+            EVLOCK_LOCK(base.lock)
+            notify_later(base)
             if tv != NULL:
-                result = event_add(ev, tv)
+                ns = timeval_to_ns(tv)
+                result = event_add_nolock_(ev, ns, False, common_index_of_(base, tv))
             else:
-                result = event_add_ns_(ev, ns)
-        if result < 0:
+                result = event_add_nolock_(ev, ns, False, 0)
             code = errno
+            unlock_and_wake(base)
+        if result < 0:
             self.settle()
             set_errno(code)
             raise os_error(f"signum {ev.fd}" if ev.events & EV_SIGNAL else f"fd {ev.fd}")
@@ -250,12 +257,16 @@ cdef class Event:
     def activate(self, what, ncalls=1):
         """Makes the callback due as if `what` had happened; ncalls: how often, for a signal."""
         cdef EventBase owner = self.live()
+        cdef event_base *base = owner.base
         cdef event *ev = &self.native.ev
         cdef short bits = event_bits(what)
         cdef short calls = <short>integer(ncalls, "ncalls", 1, 0x7fff)
         with cython.critical_section(self):
             owner.keep(self)
-            event_active(ev, bits, calls)
+            EVLOCK_LOCK(base.lock)
+            notify_later(base)
+            event_active_nolock_(ev, bits, calls)
+            unlock_and_wake(base)
 
     def pending(self, what=EV_TIMEOUT | EV_IO | EV_SIGNAL):
         """Which of `what` the event waits for or is active for; 0 if none."""

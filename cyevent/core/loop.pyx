@@ -260,7 +260,10 @@ cdef int turn(event_base *base, int flags) noexcept nogil:
     base.cached_ns = 0
     base.time_cacheable = False
     if base.before_wait != NULL:
+        # Whoever gets what is given up may want the lock next.
+        EVLOCK_UNLOCK(base.lock)
         base.before_wait(base.binding)
+        EVLOCK_LOCK(base.lock)
     result = base.ops.dispatch(&base.host, base.backend, timeout)
     base.waiting = False
     base.time_cacheable = not (base.flags & EVENT_BASE_FLAG_NO_CACHE_TIME)

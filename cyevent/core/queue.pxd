@@ -5,9 +5,13 @@ from libc.stdint cimport uint8_t
 from cyevent.core.sys cimport EV_UNLIKELY, ev_load_ulong
 from cyevent.core.types cimport *
 from cyevent.core.types cimport event_base, event_callback, event_queue, event, deferred_cb_fn
-from cyevent.core.threads cimport evthread_cond_broadcast_, evthread_id_
+from cyevent.core.threads cimport EVLOCK_UNLOCK, evthread_cond_broadcast_, evthread_id_
 
 cdef int evthread_notify_base_(event_base *base) noexcept nogil
+# See unlock_and_notify().
+cdef void notify_without_lock_(event_base *base) noexcept nogil
+# Waits until no thread is about to write to the descriptor of notifications any more.
+cdef void evthread_notify_quiesce_(event_base *base) noexcept nogil
 # Puts a deferred callback on its active queue; 1 if it was not there already.
 cdef int event_callback_activate_nolock_(event_base *base, event_callback *cb) noexcept nogil
 cdef int event_callback_activate_later_nolock_(event_base *base, event_callback *cb) noexcept nogil
@@ -32,6 +36,21 @@ cdef inline bint in_loop_thread(event_base *base) noexcept nogil:
 # A loop that does not sleep finds what is new by itself, so waking it costs a system call only when it does.
 cdef inline bint needs_notify(event_base *base) noexcept nogil:
     return base.waiting and not in_loop_thread(base)
+
+
+# Around a change that may have to wake the loop: notify_later() after locking, unlock_and_notify() instead of
+# unlocking. The first thing that a woken loop wants is the lock, so the waking system call is made without it.
+# Nothing in between may wait for a condition.
+cdef inline void notify_later(event_base *base) noexcept nogil:
+    base.notify_later = True
+
+
+cdef inline void unlock_and_notify(event_base *base) noexcept nogil:
+    base.notify_later = False
+    if base.notify_due:
+        notify_without_lock_(base)
+    else:
+        EVLOCK_UNLOCK(base.lock)
 
 
 # Whoever waits for the end of the running callback, an event's or a watcher's, may go on.

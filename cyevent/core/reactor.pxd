@@ -7,7 +7,9 @@
 
 from cpython.ref cimport PyObject
 from cyevent.core.arguments cimport check_callable, descriptor, duration_ns
+from cyevent.core.queue cimport notify_without_lock_
 from cyevent.core.sys cimport ev_load_ulong, timeval
+from cyevent.core.threads cimport EVLOCK_UNLOCK
 from cyevent.core.types cimport event, event_base, event_callback
 
 cdef extern from "Python.h":
@@ -30,6 +32,17 @@ cdef inline bint in_py_loop(py_loop *loop) noexcept nogil:
 # The result goes to py_leave().
 cdef int py_enter(py_loop *loop) noexcept nogil
 cdef void py_leave(py_loop *loop, int token) noexcept nogil
+
+
+# unlock_and_notify() for a thread that holds the GIL, which it gives up while it wakes the loop: the loop may be
+# there before the system call returns, and want it.
+cdef inline void unlock_and_wake(event_base *base) noexcept:
+    base.notify_later = False
+    if base.notify_due:
+        with nogil:
+            notify_without_lock_(base)
+    else:
+        EVLOCK_UNLOCK(base.lock)
 
 
 # An event and the object it belongs to; the argument of its C callback.

@@ -21,7 +21,7 @@ from cyevent.core.event cimport base_now, event_del_nolock_, wait_for_callback_
 from cyevent.core.loop cimport *
 from cyevent.core.queue cimport (
     event_callback_activate_later_nolock_, event_callback_activate_nolock_, event_deferred_cb_init_,
-    in_loop_thread,
+    in_loop_thread, notify_later,
 )
 from cyevent.core.sys cimport *
 from cyevent.core.sys cimport timeval
@@ -339,12 +339,13 @@ cdef class EventBase:
         cdef event_base *base = self.base
         self.soon_due = True
         EVLOCK_LOCK(base.lock)
+        notify_later(base)
         if base.running_loop and in_loop_thread(base):
             # The next turn, so that calls that ask for further calls leave the descriptors theirs.
             event_callback_activate_later_nolock_(base, &self.soon_call)
         else:
             event_callback_activate_nolock_(base, &self.soon_call)
-        EVLOCK_UNLOCK(base.lock)
+        unlock_and_wake(base)
 
     # Exceptions.
 

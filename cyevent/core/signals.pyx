@@ -27,7 +27,6 @@ from cyevent.backends.vtable cimport backend_host, event_op
 
 cdef extern from *:
     """
-    #include <sched.h>
     #ifdef __linux__
       #include <sys/signalfd.h>
       #define CYEVENT_HAVE_SIGNALFD 1
@@ -78,7 +77,6 @@ cdef extern from *:
     # How many handlers run now, in all threads: one may hold a descriptor that is no longer set.
     void cyevent_handlers_add(int n) noexcept nogil
     int cyevent_handlers_get() noexcept nogil
-    int sched_yield() noexcept nogil
 
 cdef enum:
     PATIENCE = 1000

@@ -23,6 +23,7 @@ cdef extern from *:
       #include <signal.h>
       #include <time.h>
       #include <pthread.h>
+      #include <sched.h>
       typedef int evutil_socket_t;
       typedef socklen_t ev_socklen_t;
     #endif
@@ -41,10 +42,15 @@ cdef extern from *:
     #endif
     static inline void set_errno(int value) { errno = value; }
     #if defined(__GNUC__) || defined(__clang__)
+      static inline int ev_add_int(int *p, int n) { return __atomic_add_fetch(p, n, __ATOMIC_SEQ_CST); }
       #define EV_ATOMIC(type, name) \
           static inline type ev_load_##name(const type *p) { return __atomic_load_n(p, __ATOMIC_RELAXED); } \
           static inline void ev_store_##name(type *p, type v) { __atomic_store_n(p, v, __ATOMIC_RELAXED); }
     #else
+      #ifdef _WIN32
+        #include <intrin.h>
+        static inline int ev_add_int(int *p, int n) { return _InterlockedExchangeAdd((volatile long *)p, n) + n; }
+      #endif
       #define EV_ATOMIC(type, name) \
           static inline type ev_load_##name(const type *p) { return *(const volatile type *)p; } \
           static inline void ev_store_##name(type *p, type v) { *(volatile type *)p = v; }
@@ -66,6 +72,8 @@ cdef extern from *:
     # For what is read without the lock: whole, but in no order with anything else. As cheap as plain access.
     int ev_load_int(const int *p) noexcept nogil
     void ev_store_int(int *p, int value) noexcept nogil
+    # In order with everything; returns the sum.
+    int ev_add_int(int *p, int n) noexcept nogil
     unsigned long ev_load_ulong(const unsigned long *p) noexcept nogil
     void ev_store_ulong(unsigned long *p, unsigned long value) noexcept nogil
     void ev_store_pointer(const void **p, const void *value) noexcept nogil
@@ -159,3 +167,4 @@ cdef extern from *:
     int pthread_cond_timedwait(pthread_cond_t *cond, pthread_mutex_t *mutex,
                                const timespec *until) noexcept nogil
     pthread_t pthread_self() noexcept nogil
+    int sched_yield() noexcept nogil

@@ -269,6 +269,9 @@ cdef struct event_base:
     int limit_callbacks_after_prio
     int flags                  # EVENT_BASE_FLAG_*
     bint is_notify_pending
+    bint notify_later          # inside notify_later(): whoever unlocks wakes the loop,
+    bint notify_due            # if this is set by then
+    int notifying              # threads that are about to write to notify_fds, without the lock
     unsigned long owner        # thread id of the loop
     void *lock                 # NULL: not thread-safe
     void *current_event_cond
