@@ -100,6 +100,8 @@ class PythonWakeup:
     The callbacks are built-in functions, so that next to nothing of the time is theirs.
     """
 
+    each = True  # there is a call for each wake-up
+
     def __init__(self) -> None:
         self.answer = threading.Lock()
         self.answer.acquire()
@@ -113,9 +115,11 @@ class PythonWakeup:
         producer.start()
         self.loop()
         producer.join()
-        if self.lost:
+        calls = next(self.calls)
+        # The last of each burst answers instead of counting.
+        if self.lost or (self.each and calls != count - -(-count // burst)):
             raise LostError("a wake-up was lost")
-        return next(self.calls)
+        return calls
 
     def produce(self, count: int, burst: int) -> None:
         """The producer's thread."""
@@ -180,6 +184,8 @@ class CyeventCallSoon(PythonWakeup):
 
 class CyeventActivate(CyeventCallSoon):
     """Event.activate()."""
+
+    each = False
 
     def __init__(self) -> None:
         super().__init__()

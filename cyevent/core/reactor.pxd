@@ -34,8 +34,8 @@ cdef int py_enter(py_loop *loop) noexcept nogil
 cdef void py_leave(py_loop *loop, int token) noexcept nogil
 
 
-# unlock_and_notify() for a thread that holds the GIL, which it gives up while it wakes the loop: the loop may be
-# there before the system call returns, and want it.
+# unlock_and_notify() for a thread that holds the GIL, which it gives up while it wakes the loop: the loop
+# may be there before the system call returns, and want it.
 cdef inline void unlock_and_wake(event_base *base) noexcept:
     base.notify_later = False
     if base.notify_due:

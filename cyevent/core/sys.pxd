@@ -49,7 +49,9 @@ cdef extern from *:
     #else
       #ifdef _WIN32
         #include <intrin.h>
-        static inline int ev_add_int(int *p, int n) { return _InterlockedExchangeAdd((volatile long *)p, n) + n; }
+        static inline int ev_add_int(int *p, int n) {
+            return _InterlockedExchangeAdd((volatile long *)p, n) + n;
+        }
       #endif
       #define EV_ATOMIC(type, name) \
           static inline type ev_load_##name(const type *p) { return *(const volatile type *)p; } \
