@@ -190,6 +190,8 @@ def _compile(source, folder, env):
     """Cython and the C compiler; returns what they had to say if one of them failed."""
     cython = [sys.executable, "-m", "cython", "-3", source.name]
     compiler = [*COMPILER, source.stem + ".c", "-o", source.stem + EXT_SUFFIX]
+    # A sanitizer's runtime is for what is compiled, and slows the compilers down.
+    env = {name: env[name] for name in env if name not in ("LD_PRELOAD", "PYTHONMALLOC")}
     for command in (cython, compiler):
         done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True)
         if done.returncode:

@@ -17,7 +17,8 @@ from posix.unistd cimport close, read, write
 
 from cyevent cimport (
     EV_CLOSED, EV_FINALIZE, EV_PERSIST, EV_READ, EV_TIMEOUT, EV_WRITE, EVENT_BASE_COUNT_ACTIVE,
-    EVENT_BASE_COUNT_ADDED, EVENT_BASE_COUNT_VIRTUAL, EVLOOP_NO_EXIT_ON_EMPTY, event, event_active, event_add,
+    EVENT_BASE_COUNT_ADDED, EVENT_BASE_COUNT_VIRTUAL, EVLOOP_NO_EXIT_ON_EMPTY, EVLOOP_NONBLOCK, event,
+    event_active, event_add,
     event_base, event_base_free, event_base_get_num_events, event_base_init_common_timeout, event_base_loop,
     event_base_loopbreak, event_base_once, event_base_priority_init, event_del, event_del_block,
     event_del_noblock, event_finalize, event_free, event_free_finalize, event_get_priority, event_new,
@@ -368,7 +369,10 @@ cdef int open_world(world *w, str method, double duration) except -1:
 
 cdef int close_world(world *w) except -1:
     cdef unsigned everything = EVENT_BASE_COUNT_ADDED | EVENT_BASE_COUNT_ACTIVE | EVENT_BASE_COUNT_VIRTUAL
-    cdef int left = event_base_get_num_events(w.base, everything)
+    cdef int left
+    # The base's own events may be active too: the one that wakes it, and those of the common timeouts.
+    event_base_loop(w.base, EVLOOP_NONBLOCK)
+    left = event_base_get_num_events(w.base, everything)
     event_base_free(w.base)
     for fd in w.fds:
         close(fd)
