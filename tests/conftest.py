@@ -156,9 +156,12 @@ def in_child():
 
 # Read once and here: sysconfig fills its table at the first use, which is not safe in two threads.
 EXT_SUFFIX = sysconfig.get_config_var("EXT_SUFFIX")
+SANITIZERS = os.environ.get("CYEVENT_SANITIZE", "")
 COMPILER = [
     *shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC")),
     *("-shared", "-fPIC", "-O0"),
+    # As setup.py does it for the package: threads are only checked where both are.
+    *(("-g", "-fno-omit-frame-pointer", f"-fsanitize={SANITIZERS}") if SANITIZERS else ()),
     *(f"-I{sysconfig.get_path(name)}" for name in ("include", "platinclude")),
 ]
 
@@ -188,6 +191,8 @@ def _compile(name, folder, env, flags):
     """Cython and the C compiler; returns what they had to say if one of them failed."""
     cython = [sys.executable, "-m", "cython", "-3", f"{name}.pyx"]
     compiler = [*COMPILER, *flags, f"{name}.c", "-o", name + EXT_SUFFIX]
+    # A sanitizer's runtime is for what is compiled, and slows the compilers down.
+    env = {key: env[key] for key in env if key not in ("LD_PRELOAD", "PYTHONMALLOC")}
     for command in (cython, compiler):
         done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True)
         if done.returncode:

@@ -4,8 +4,7 @@ cimport cython
 from cpython.ref cimport PyObject
 from cyevent.buffer.callbacks cimport *
 from cyevent.buffer.types cimport EVBUFFER_CB_ENABLED, EVBUFFER_CB_NODEFER
-from cyevent.core.queue cimport in_loop_thread
-from cyevent.core.reactor cimport py_enter, py_leave, py_loop
+from cyevent.core.reactor cimport in_py_loop, py_enter, py_leave, py_loop
 from cyevent.core.threads cimport EVLOCK_UNLOCK
 from cyevent.core.types cimport event_base
 
@@ -29,7 +28,7 @@ cdef void buffer_changed(evbuffer *buf, const evbuffer_cb_info *info, void *arg)
     cdef event_base *base = buf.cb_queue
     cdef py_loop *loop = <py_loop *>base.binding if base != NULL else NULL
     cdef int token
-    if loop != NULL and loop.looping and loop.saved != NULL and in_loop_thread(base):
+    if loop != NULL and in_py_loop(loop) and loop.saved != NULL:
         token = py_enter(loop)
         (<void (*)(void *, const evbuffer_cb_info *) noexcept nogil>run_buffer_callback)(arg, info)
         py_leave(loop, token)

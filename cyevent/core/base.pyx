@@ -15,7 +15,7 @@ from cyevent.core.event cimport (
 from cyevent.core.fdmap cimport evmap_clear_, evmap_io_active_, evmap_moved_, evmap_reinit_io_
 from cyevent.core.log cimport debugging_, event_msgx_, event_warn_, event_warnx_
 from cyevent.core.memory cimport mm_calloc, mm_free
-from cyevent.core.queue cimport remove_active, remove_active_later
+from cyevent.core.queue cimport evthread_notify_quiesce_, remove_active, remove_active_later
 from cyevent.core.signals cimport (
     evsig_dealloc_, evsig_init_, evsig_method_, evsig_reinit_,
 )
@@ -170,6 +170,13 @@ cdef event_base *event_base_new_with_config(const event_config *config) noexcept
     return base
 
 
+cdef void notify_seen(evutil_socket_t fd, short what, void *arg) noexcept nogil:
+    cdef event_base *base = <event_base *>arg
+    EVLOCK_LOCK(base.lock)
+    base.is_notify_pending = False
+    EVLOCK_UNLOCK(base.lock)
+
+
 cdef void notify_drain(evutil_socket_t fd, short what, void *arg) noexcept nogil:
     cdef event_base *base = <event_base *>arg
     cdef char bytes[256]
@@ -201,6 +208,7 @@ cdef void close_notify(event_base *base) noexcept nogil:
         event_del_nolock_(&base.notify_event, EVENT_DEL_NOBLOCK)
         event_debug_unassign(&base.notify_event)
         base.notifiable = False
+    evthread_notify_quiesce_(base)
     if base.notify_fds[0] >= 0:
         close(base.notify_fds[0])
     if base.notify_fds[1] >= 0 and base.notify_fds[1] != base.notify_fds[0]:
@@ -214,8 +222,14 @@ cdef int make_notifiable(event_base *base) noexcept nogil:
         return 0
     if open_notify(base) < 0:
         return -1
-    event_assign(&base.notify_event, base, base.notify_fds[0], EV_READ | EV_PERSIST, notify_drain,
-                 base)
+    if base.notify_fds[0] == base.notify_fds[1] and base.ops.features & EV_FEATURE_ET:
+        # Each write to an eventfd is an edge, also when its count is not zero: it need not be read, and
+        # its 64 bits do not overflow.
+        event_assign(&base.notify_event, base, base.notify_fds[0], EV_READ | EV_PERSIST | EV_ET,
+                     notify_seen, base)
+    else:
+        event_assign(&base.notify_event, base, base.notify_fds[0], EV_READ | EV_PERSIST,
+                     notify_drain, base)
     base.notify_event.evcb.flags |= EVLIST_INTERNAL
     base.notify_event.evcb.priority = 0
     if event_add_nolock_(&base.notify_event, -1, False, 0) < 0:
@@ -283,12 +297,14 @@ cdef void cancel_callback(event_base *base, event_callback *cb, bint run_finaliz
         return
     if cb.flags & EVLIST_INIT and debugging_():
         debug_teardown_(ev, EVENT_GONE_FINALIZED_)
+    EVLOCK_UNLOCK(base.lock)
     if closure == EV_CLOSURE_EVENT_FINALIZE or closure == EV_CLOSURE_EVENT_FINALIZE_FREE:
         cb.cb.evfinalize(ev, cb.arg)
         if closure == EV_CLOSURE_EVENT_FINALIZE_FREE:
             mm_free(ev)
     elif closure == EV_CLOSURE_CB_FINALIZE:
         cb.cb.cbfinalize(cb, cb.arg)
+    EVLOCK_LOCK(base.lock)
 
 
 cdef void cancel_active(event_base *base, bint run_finalizers) noexcept nogil:
@@ -329,12 +345,18 @@ cdef void delete_all(event_base *base) noexcept nogil:
 cdef int event_base_shut_(event_base *base, bint run_finalizers) noexcept nogil:
     cdef int i
     cdef event_once *once
+    cdef event_once *next_once
     cdef evwatch *watcher
+    EVLOCK_LOCK(base.lock)
     if base.running_loop:
+        EVLOCK_UNLOCK(base.lock)
         event_warnx_(b"event_base_free: the loop of this base is running")
         return -1
     if base.closed:
+        EVLOCK_UNLOCK(base.lock)
         return 0
+    # Finalizers run without the lock; no loop may begin meanwhile.
+    base.running_loop = True
     close_notify(base)
     delete_all(base)
     cancel_active(base, run_finalizers)
@@ -342,6 +364,7 @@ cdef int event_base_shut_(event_base *base, bint run_finalizers) noexcept nogil:
     delete_all(base)
     cancel_active(base, run_finalizers)
     base.closed = True
+    base.running_loop = False
     evsig_dealloc_(base)
     while base.once_events != NULL:
         once = base.once_events
@@ -355,6 +378,7 @@ cdef int event_base_shut_(event_base *base, bint run_finalizers) noexcept nogil:
             watcher = base.watchers[i]
             base.watchers[i] = watcher.next
             mm_free(watcher)
+        base.last_watcher[i] = NULL
     if base.ops != NULL:
         base.ops.dealloc(&base.host, base.backend)
     base.backend = NULL
@@ -366,6 +390,15 @@ cdef int event_base_shut_(event_base *base, bint run_finalizers) noexcept nogil:
     base.ncommon = 0
     timer_heap_free(&base.heap)
     evmap_clear_(base)
+    once = base.once_events
+    base.once_events = NULL
+    EVLOCK_UNLOCK(base.lock)
+    while once != NULL:
+        next_once = once.next
+        if once.release != NULL:
+            once.release(once.arg)
+        mm_free(once)
+        once = next_once
     return 0
 
 
@@ -390,6 +423,8 @@ cdef int event_reinit(event_base *base) noexcept nogil:
     cdef void *fresh
     EVLOCK_LOCK(base.lock)
     was_notifiable = base.notifiable
+    # A child has none of the threads that may have been about to write.
+    base.notifying = 0
     # What the child shares with its parent goes first, while the old backend can still be told nothing:
     # removing a registration from a shared epoll descriptor would remove the parent's.
     if base.need_reinit_after_fork:
@@ -431,9 +466,10 @@ cdef const char **event_get_supported_methods() noexcept nogil:
     cdef int i, n = backend_count()
     if n > MAX_METHODS:
         n = MAX_METHODS
+    # Always the same values, so threads may write them at once.
     for i in range(n):
-        method_names[i] = backend_at(i).name
-    method_names[n] = NULL
+        ev_store_pointer(<const void **>&method_names[i], backend_at(i).name)
+    ev_store_pointer(<const void **>&method_names[n], NULL)
     return method_names
 
 

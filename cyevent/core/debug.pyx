@@ -250,15 +250,15 @@ cdef bint fit(const event *ev, const char *function) noexcept nogil:
 # --- debug mode -------------------------------------------------------------------------------------
 
 cdef inline bint checking() noexcept nogil:
-    return (ev_relaxed(&event_debug_flags_) & EVENT_DEBUG_CHECK_) != 0
+    return (ev_load_int(&event_debug_flags_) & EVENT_DEBUG_CHECK_) != 0
 
 
 cdef inline bint logging() noexcept nogil:
-    return (ev_relaxed(&event_debug_flags_) & EVENT_DEBUG_LOG_) != 0
+    return (ev_load_int(&event_debug_flags_) & EVENT_DEBUG_LOG_) != 0
 
 
 cdef int event_debug_enable_() noexcept nogil:
-    cdef int flags = ev_relaxed(&event_debug_flags_)
+    cdef int flags = ev_load_int(&event_debug_flags_)
     if flags & EVENT_DEBUG_CHECK_:
         return EVENT_DEBUG_ON_ALREADY_
     if not flags & EVENT_DEBUG_OPEN_:

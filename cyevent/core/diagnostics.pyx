@@ -310,7 +310,7 @@ def enable_debug_mode():
 
 def debug_mode():
     """True when debug mode is on."""
-    return (ev_relaxed(&event_debug_flags_) & EVENT_DEBUG_CHECK_) != 0
+    return (ev_load_int(&event_debug_flags_) & EVENT_DEBUG_CHECK_) != 0
 
 
 pthread_mutex_init(&queue_mutex, NULL)

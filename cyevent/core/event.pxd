@@ -51,9 +51,14 @@ cdef int event_add_ns_(event *ev, int64_t timeout) noexcept nogil
 # With the lock held. `absolute`: the timeout is a deadline. common_index as in event_callback.
 cdef int event_add_nolock_(event *ev, int64_t timeout, bint absolute, int common_index) noexcept nogil
 cdef int event_del_nolock_(event *ev, int blocking) noexcept nogil
+# common_index of a duration from event_base_init_common_timeout(), else 0.
+cdef int common_index_of_(event_base *base, const timeval *tv) noexcept nogil
 cdef void event_active_nolock_(event *ev, int what, short ncalls) noexcept nogil
+# event_del() for an event whose memory goes: when its own callback frees it, no event is the running one.
+cdef void event_forget_(event *ev) noexcept nogil
 cdef void timeout_process_(event_base *base) noexcept nogil
-# Waits until the base's loop is not running this callback; from the loop's own thread, not at all.
+# Waits until the base's loop has ended the run of this callback that is under way; from the loop's own
+# thread, not at all. With the lock held.
 cdef void wait_for_callback_(event_base *base, event_callback *cb) noexcept nogil
 # Wall clock minus monotonic clock, looked at again every few seconds.
 cdef int64_t base_wall_offset_(event_base *base) noexcept nogil

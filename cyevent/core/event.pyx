@@ -18,7 +18,8 @@ from cyevent.core.log cimport debugging_, event_warnx_
 from cyevent.core.memory cimport mm_calloc, mm_free, mm_malloc, mm_realloc
 from cyevent.core.queue cimport (
     count_event, uncount_event, remove_active, remove_active_later, needs_notify, in_loop_thread,
-    has_events, evthread_notify_base_, event_callback_activate_nolock_,
+    has_events, evthread_notify_base_, event_callback_activate_nolock_, notify_later,
+    unlock_and_notify,
 )
 from cyevent.core.sys cimport set_errno, EINVAL, EV_UNLIKELY
 from cyevent.core.threads cimport EVLOCK_LOCK, EVLOCK_UNLOCK, evthread_cond_wait_
@@ -78,10 +79,22 @@ cdef event *event_new(event_base *base, evutil_socket_t fd, short events,
     return ev
 
 
+cdef void event_forget_(event *ev) noexcept nogil:
+    cdef event_base *base = ev.base
+    EVLOCK_LOCK(base.lock)
+    event_del_nolock_(ev, EVENT_DEL_AUTOBLOCK)
+    if base.current_event == &ev.evcb:
+        base.current_event = NULL
+    EVLOCK_UNLOCK(base.lock)
+
+
 cdef void event_free(event *ev) noexcept nogil:
     if debugging_():
         debug_last_use_(ev, b"event_free")
-    event_del(ev)
+    if ev.base == NULL:
+        event_warnx_(b"event_free: event has no event_base set")
+    else:
+        event_forget_(ev)
     if debugging_():
         debug_teardown_(ev, EVENT_GONE_FREED_)
     mm_free(ev)
@@ -211,7 +224,7 @@ cdef const timeval *event_base_init_common_timeout(event_base *base,
     return result
 
 
-cdef inline int common_index_of(event_base *base, const timeval *tv) noexcept nogil:
+cdef int common_index_of_(event_base *base, const timeval *tv) noexcept nogil:
     cdef int index
     if (tv.tv_usec & COMMON_TIMEOUT_MASK) != COMMON_TIMEOUT_MAGIC:
         return 0
@@ -243,7 +256,11 @@ cdef void timeout_process_(event_base *base) noexcept nogil:
 # --- adding ----------------------------------------------------------------------------------------
 
 cdef void wait_for_callback_(event_base *base, event_callback *cb) noexcept nogil:
-    while base.current_event == cb and not in_loop_thread(base) and base.current_event_cond != NULL:
+    # For the end of this run: if the callback added its event again, the next run may have begun when we
+    # get the lock, and so on for ever.
+    cdef unsigned round = base.wait_round
+    while base.current_event == cb and base.wait_round == round and not in_loop_thread(base) \
+            and base.current_event_cond != NULL:
         base.current_event_waiters += 1
         evthread_cond_wait_(base.current_event_cond, base.lock)
 
@@ -273,9 +290,6 @@ cdef inline int add(event *ev, int64_t timeout, bint absolute, int common_index)
     # the heap too, for its own timer.
     if timeout >= 0 and timer_heap_reserve(&base.heap) < 0:
         return -1
-    if ev.events & EV_SIGNAL:
-        # Its calls are being counted down in the loop's thread.
-        wait_for_callback_(base, &ev.evcb)
     if ev.events & (EV_IO | EV_SIGNAL) \
             and not (ev.evcb.flags & (EVLIST_INSERTED | EVLIST_ACTIVE | EVLIST_ACTIVE_LATER)):
         if ev.events & EV_SIGNAL:
@@ -317,31 +331,35 @@ cdef inline int add(event *ev, int64_t timeout, bint absolute, int common_index)
 
 
 cdef int event_add(event *ev, const timeval *timeout) noexcept nogil:
+    cdef event_base *base
     cdef int result
     cdef int64_t ns
     if debugging_():
         # Before anything is read from it.
         debug_use_(ev, b"event_add")
-    if EV_UNLIKELY(ev.base == NULL):
+    base = ev.base
+    if EV_UNLIKELY(base == NULL):
         event_warnx_(b"event_add: event has no event_base set")
         set_errno(EINVAL)
         return -1
-    EVLOCK_LOCK(ev.base.lock)
+    EVLOCK_LOCK(base.lock)
+    notify_later(base)
     if timeout == NULL:
         result = event_add_nolock_(ev, -1, False, 0)
     else:
         ns = timeval_to_ns(timeout)
-        result = event_add_nolock_(ev, ns if ns > 0 else 0, False,
-                                   common_index_of(ev.base, timeout))
-    EVLOCK_UNLOCK(ev.base.lock)
+        result = event_add_nolock_(ev, ns if ns > 0 else 0, False, common_index_of_(base, timeout))
+    unlock_and_notify(base)
     return result
 
 
 cdef int event_add_ns_(event *ev, int64_t timeout) noexcept nogil:
+    cdef event_base *base = ev.base
     cdef int result
-    EVLOCK_LOCK(ev.base.lock)
+    EVLOCK_LOCK(base.lock)
+    notify_later(base)
     result = event_add_nolock_(ev, timeout, False, 0)
-    EVLOCK_UNLOCK(ev.base.lock)
+    unlock_and_notify(base)
     return result
 
 
@@ -446,20 +464,22 @@ cdef void event_active_nolock_(event *ev, int what, short ncalls) noexcept nogil
     if ev.evcb.priority < base.running_priority:
         base.event_continue = True
     if ev.events & EV_SIGNAL:
-        wait_for_callback_(base, &ev.evcb)
         ev.evcb.ncalls = <uint16_t>ncalls
     event_callback_activate_nolock_(base, &ev.evcb)
 
 
 cdef void event_active(event *ev, int what, short ncalls) noexcept nogil:
+    cdef event_base *base
     if debugging_():
         debug_use_(ev, b"event_active")
-    if EV_UNLIKELY(ev.base == NULL):
+    base = ev.base
+    if EV_UNLIKELY(base == NULL):
         event_warnx_(b"event_active: event has no event_base set")
         return
-    EVLOCK_LOCK(ev.base.lock)
+    EVLOCK_LOCK(base.lock)
+    notify_later(base)
     event_active_nolock_(ev, what, ncalls)
-    EVLOCK_UNLOCK(ev.base.lock)
+    unlock_and_notify(base)
 
 
 cdef void event_base_active_by_fd(event_base *base, evutil_socket_t fd, short what) noexcept nogil:
@@ -531,20 +551,30 @@ cdef int event_initialized(const event *ev) noexcept nogil:
 
 
 cdef int event_priority_set(event *ev, int priority) noexcept nogil:
+    cdef int result = -1
     if debugging_():
         debug_use_(ev, b"event_priority_set")
-    if ev.evcb.flags & EVLIST_ACTIVE:
+    if ev.base == NULL:
         return -1
-    if priority < 0 or ev.base == NULL or priority >= ev.base.nqueues:
-        return -1
-    ev.evcb.priority = <uint8_t>priority
-    return 0
+    # The lock, because the loop's thread may make it active at any time, in the queue of its priority.
+    EVLOCK_LOCK(ev.base.lock)
+    if not (ev.evcb.flags & EVLIST_ACTIVE) and 0 <= priority < ev.base.nqueues:
+        ev.evcb.priority = <uint8_t>priority
+        result = 0
+    EVLOCK_UNLOCK(ev.base.lock)
+    return result
 
 
 cdef int event_get_priority(const event *ev) noexcept nogil:
+    cdef int priority
     if debugging_():
         debug_use_(ev, b"event_get_priority")
-    return ev.evcb.priority
+    if ev.base == NULL:
+        return ev.evcb.priority
+    EVLOCK_LOCK(ev.base.lock)
+    priority = ev.evcb.priority
+    EVLOCK_UNLOCK(ev.base.lock)
+    return priority
 
 
 cdef evutil_socket_t event_get_fd(const event *ev) noexcept nogil:

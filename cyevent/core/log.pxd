@@ -3,7 +3,7 @@
 # A message may come while a base's lock is held: a log callback must not wait for a thread that may want one.
 
 from libc.stdint cimport uint32_t
-from cyevent.core.sys cimport EV_UNLIKELY, ev_relaxed
+from cyevent.core.sys cimport EV_UNLIKELY, ev_load_int
 
 ctypedef void (*event_log_cb)(int severity, const char *message) noexcept nogil
 ctypedef void (*event_fatal_cb)(int err) noexcept nogil
@@ -32,7 +32,7 @@ cdef int event_debug_flags_
 
 
 cdef inline int debugging_() noexcept nogil:
-    return EV_UNLIKELY(ev_relaxed(&event_debug_flags_) != 0)
+    return EV_UNLIKELY(ev_load_int(&event_debug_flags_) != 0)
 
 
 # NULL restores the default.

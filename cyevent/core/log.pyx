@@ -82,7 +82,7 @@ cdef void event_msgx_(const char *what) noexcept nogil:
 
 cdef void event_debugx_(const char *what) noexcept nogil:
     cdef int saved = errno
-    if ev_relaxed(&event_debug_flags_) & EVENT_DEBUG_LOG_:
+    if ev_load_int(&event_debug_flags_) & EVENT_DEBUG_LOG_:
         deliver(EVENT_LOG_DEBUG, what)
     set_errno(saved)
 

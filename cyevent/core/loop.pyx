@@ -18,13 +18,14 @@ from cyevent.core.log cimport debugging_, event_debugx_, event_warn_, event_warn
 from cyevent.core.memory cimport mm_free
 from cyevent.core.once cimport event_base_once_release_
 from cyevent.core.queue cimport (
-    evthread_notify_base_, has_events, in_loop_thread, insert_active, needs_notify, queue_unlink, remove_active,
+    evthread_notify_base_, has_events, in_loop_thread, insert_active, needs_notify, queue_unlink,
+    release_waiters, remove_active,
 )
 from cyevent.core.signals cimport evsig_claim_
-from cyevent.core.sys cimport set_errno, EDEADLK, EINVAL, EV_LIKELY, EV_UNLIKELY
-from cyevent.core.threads cimport (
-    EVLOCK_LOCK, EVLOCK_UNLOCK, evthread_cond_broadcast_, evthread_id_,
+from cyevent.core.sys cimport (
+    set_errno, ev_store_int, ev_store_ulong, EDEADLK, EINVAL, EV_LIKELY, EV_UNLIKELY,
 )
+from cyevent.core.threads cimport EVLOCK_LOCK, EVLOCK_UNLOCK, evthread_id_
 from cyevent.core.timers cimport timer_heap_top
 from cyevent.core.types cimport *
 from cyevent.core.types cimport (
@@ -46,20 +47,16 @@ cdef void run_signal(event_base *base, event *ev) noexcept nogil:
     cdef void *arg = ev.evcb.arg
     cdef int signum = ev.fd
     cdef short res = ev.res
-    cdef bint stop
-    # event_del() and event_free() from the callback reach the count through the base: the event may be
-    # gone when the callback returns.
+    # event_del() and event_free(), from the callback or another thread, reach the count through the base:
+    # the event may be gone when the callback returns. The count is the lock's, as all of the base is.
     base.current_ncalls = &ncalls
-    EVLOCK_UNLOCK(base.lock)
     while ncalls:
         ncalls -= 1
+        EVLOCK_UNLOCK(base.lock)
         callback(signum, res, arg)
         EVLOCK_LOCK(base.lock)
-        stop = base.event_break
-        EVLOCK_UNLOCK(base.lock)
-        if stop:
+        if base.event_break:
             break
-    EVLOCK_LOCK(base.lock)
     base.current_ncalls = NULL
 
 
@@ -151,8 +148,7 @@ cdef int run_queue(event_base *base, event_queue *queue, int limit, int64_t end)
         run_one(base, cb)
         base.current_event = NULL
         if EV_UNLIKELY(base.current_event_waiters):
-            base.current_event_waiters = 0
-            evthread_cond_broadcast_(base.current_event_cond)
+            release_waiters(base)
         if EV_UNLIKELY(base.event_break):
             return -1
         if count >= limit:
@@ -205,6 +201,21 @@ cdef inline void activate_later(event_base *base) noexcept nogil:
 
 # --- waiting ----------------------------------------------------------------------------------------
 
+cdef inline void start_watcher(event_base *base, evwatch *watcher) noexcept nogil:
+    base.next_watcher = watcher.next
+    base.current_watcher = watcher
+    base.current_event_waiters = 0
+    EVLOCK_UNLOCK(base.lock)
+
+
+cdef inline evwatch *end_watcher(event_base *base) noexcept nogil:
+    EVLOCK_LOCK(base.lock)
+    base.current_watcher = NULL
+    if EV_UNLIKELY(base.current_event_waiters):
+        release_waiters(base)
+    return base.next_watcher
+
+
 cdef void run_prepare_watchers(event_base *base, int64_t timeout) noexcept nogil:
     cdef evwatch *watcher = base.watchers[EVWATCH_PREPARE]
     cdef evwatch_prepare_cb_info info
@@ -215,11 +226,9 @@ cdef void run_prepare_watchers(event_base *base, int64_t timeout) noexcept nogil
     else:
         info.timeout = NULL
     while watcher != NULL:
-        base.next_watcher = watcher.next
-        EVLOCK_UNLOCK(base.lock)
+        start_watcher(base, watcher)
         watcher.cb.prepare(watcher, &info, watcher.arg)
-        EVLOCK_LOCK(base.lock)
-        watcher = base.next_watcher
+        watcher = end_watcher(base)
 
 
 cdef void run_check_watchers(event_base *base) noexcept nogil:
@@ -227,11 +236,9 @@ cdef void run_check_watchers(event_base *base) noexcept nogil:
     cdef evwatch_check_cb_info info
     info.unused = NULL
     while watcher != NULL:
-        base.next_watcher = watcher.next
-        EVLOCK_UNLOCK(base.lock)
+        start_watcher(base, watcher)
         watcher.cb.check(watcher, &info, watcher.arg)
-        EVLOCK_LOCK(base.lock)
-        watcher = base.next_watcher
+        watcher = end_watcher(base)
 
 
 cdef inline int64_t time_to_wait(event_base *base, int flags) noexcept nogil:
@@ -254,6 +261,7 @@ cdef int turn(event_base *base, int flags) noexcept nogil:
     if base.later.first != NULL:
         activate_later(base)
     timeout = time_to_wait(base, flags)
+    base.waiting = timeout != 0
     if base.watchers[EVWATCH_PREPARE] != NULL:
         run_prepare_watchers(base, timeout)
     # Forgotten before the wait; the first to need the time after it reads it for all.
@@ -262,8 +270,12 @@ cdef int turn(event_base *base, int flags) noexcept nogil:
     if debugging_():
         debug_wait_(base, timeout)
     if base.before_wait != NULL:
+        # Whoever gets what is given up may want the lock next.
+        EVLOCK_UNLOCK(base.lock)
         base.before_wait(base.binding)
+        EVLOCK_LOCK(base.lock)
     result = base.ops.dispatch(&base.host, base.backend, timeout)
+    base.waiting = False
     base.time_cacheable = not (base.flags & EVENT_BASE_FLAG_NO_CACHE_TIME)
     if EV_UNLIKELY(result < 0):
         return FAILED
@@ -302,7 +314,7 @@ cdef int event_base_loop(event_base *base, int flags) noexcept nogil:
     if base.sig.count:
         evsig_claim_(base)
     if base.lock != NULL:
-        base.owner = evthread_id_()
+        ev_store_ulong(&base.owner, evthread_id_())
     base.gotterm = base.event_break = False
     while True:
         base.event_continue = False
@@ -338,7 +350,10 @@ cdef int event_base_dispatch(event_base *base) noexcept nogil:
 # --- ending -----------------------------------------------------------------------------------------
 
 cdef void exit_due(evutil_socket_t fd, short what, void *arg) noexcept nogil:
-    (<event_base *>arg).gotterm = True
+    cdef event_base *base = <event_base *>arg
+    EVLOCK_LOCK(base.lock)
+    base.gotterm = True
+    EVLOCK_UNLOCK(base.lock)
 
 
 cdef int event_base_loopexit(event_base *base, const timeval *after) noexcept nogil:
@@ -351,7 +366,7 @@ cdef int event_base_loopbreak(event_base *base) noexcept nogil:
     if base == NULL:
         return -1
     EVLOCK_LOCK(base.lock)
-    base.event_break = True
+    ev_store_int(<int *>&base.event_break, True)
     if needs_notify(base):
         result = evthread_notify_base_(base)
     EVLOCK_UNLOCK(base.lock)

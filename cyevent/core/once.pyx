@@ -55,7 +55,10 @@ cdef int event_base_once_release_(event_base *base, evutil_socket_t fd, short ev
         # Without a time to wait there is no timer to set.
         now = ns <= 0
     EVLOCK_LOCK(base.lock)
-    if now:
+    if base.closed:
+        set_errno(EINVAL)
+        result = -1
+    elif now:
         event_active_nolock_(&once.ev, EV_TIMEOUT, 1)
     else:
         result = event_add_nolock_(&once.ev, ns, False, 0)

@@ -438,7 +438,7 @@ cdef bint evthread_locking_enabled_() noexcept nogil:
 cdef void *evthread_lock_alloc_() noexcept nogil:
     if locks.alloc == NULL:
         return NULL
-    if not ev_relaxed(&locks_in_use):
+    if not ev_load_int(&locks_in_use):
         ev_set_bits(&locks_in_use, 1)
     return locks.alloc(EVTHREAD_LOCKTYPE_RECURSIVE)
 
@@ -459,7 +459,7 @@ cdef void evthread_unlock_(void *lock) noexcept nogil:
 cdef void *evthread_cond_alloc_() noexcept nogil:
     if conditions.alloc_condition == NULL:
         return NULL
-    if not ev_relaxed(&conditions_in_use):
+    if not ev_load_int(&conditions_in_use):
         ev_set_bits(&conditions_in_use, 1)
     return conditions.alloc_condition(0)
 

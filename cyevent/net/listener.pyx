@@ -18,7 +18,6 @@ from cyevent.core.event cimport (
 from cyevent.core.log cimport event_warn_fd_
 from cyevent.core.debug cimport event_debug_unassign
 from cyevent.core.memory cimport mm_calloc, mm_free
-from cyevent.core.queue cimport in_loop_thread
 from cyevent.core.arguments cimport check_callable, descriptor, integer, os_error
 from cyevent.core.reactor cimport py_enter, py_leave, py_loop
 from cyevent.core.sys cimport *
@@ -494,11 +493,8 @@ cdef class Listener:
         if lev == NULL:
             return
         self.lev = NULL
-        if lev.listener.base.running_loop and not in_loop_thread(lev.listener.base):
-            # Waits for a callback that runs there, which needs the GIL.
-            with nogil:
-                evconnlistener_free(lev)
-        else:
+        # It waits for a callback that runs in another thread, which needs the GIL.
+        with nogil:
             evconnlistener_free(lev)
         if self.unlink_path is not None:
             import os

@@ -384,6 +384,19 @@ def test_new_events_get_the_middle_priority(method):
             assert Timer(base, nothing).priority == n // 2
 
 
+def test_an_event_of_a_priority_that_is_gone_is_among_the_least_urgent(base):
+    base.priorities = 8
+    order = []
+    last = Timer(base, order.append, "last", priority=7)
+    first = Timer(base, order.append, "first", priority=0)
+    base.priorities = 2
+    last.activate(cyevent.TIMEOUT)
+    first.activate(cyevent.TIMEOUT)
+    base.dispatch()
+    assert order == ["first", "last"]
+    assert last.priority == 1
+
+
 @pytest.mark.parametrize(("npriorities", "first", "last"), [(1, 3, 3), (2, 3, 1), (3, 3, 0)])
 def test_an_urgent_event_starves_a_less_urgent_one(method, npriorities, first, last):
     with EventBase(method, priorities=npriorities) as base:

@@ -40,6 +40,7 @@ def reactor(sock: socket.socket) -> tuple[str, ...]:
         PrepareWatcher(base, lambda timeout: None)
         CheckWatcher(base, print).close()
         base.set_exception_handler(lambda error, callback: print(error))
+        base.call_soon(print, "called")
         status: int = base.loop(EVLOOP_ONCE)
         names = [type(one).__name__ for one in base]
         print(status, names, base.time() - base.monotonic())
