@@ -66,6 +66,9 @@ def embedded_env(package_env):
     """The environment in which an embedded interpreter finds its library and the package."""
     env = dict(package_env)
     env["PYTHONHOME"] = f"{sys.base_prefix}:{sys.base_exec_prefix}"
+    # It takes the first python3 of the path for itself; that of a virtual environment would bring along what is
+    # installed there.
+    env["PATH"] = os.pathsep.join((os.fspath(CONFIG.parent), env.get("PATH", os.defpath)))
     return env
 
 
