@@ -1,7 +1,7 @@
 # Bytes between buffers and Python objects. `buf` is locked; what fails raises.
 
 from cpython.buffer cimport Py_buffer
-from cyevent.buffer.types cimport evbuffer, evbuffer_chain, evbuffer_iovec
+from cyevent.buffer.types cimport evbuffer, evbuffer_chain
 
 # Raises for a core function that failed at one of the buffer's ends: BufferError if it is frozen.
 cdef int frozen_or_memory(evbuffer *buf, bint at_front) except -1
@@ -9,17 +9,22 @@ cdef int frozen_or_memory(evbuffer *buf, bint at_front) except -1
 cdef int get_bytes(object data, Py_buffer *view, str name) except -1
 # Adds them by copy.
 cdef int add_object(evbuffer *buf, object data, str name) except -1
+# Adds the bytes of what is exactly a bytes object by reference.
+cdef int hold_bytes(evbuffer *buf, object data) except -1
 # Adds them by reference; the object is held until the last byte is gone. length -1: to the end.
 cdef int add_object_reference(evbuffer *buf, object data, Py_ssize_t offset, Py_ssize_t length) except -1
 # Removes the first n bytes (all if negative), as far as there are.
 cdef bytes take_bytes(evbuffer *buf, Py_ssize_t n)
-# A memoryview of bytes in a chain, which it holds.
-cdef object chain_view(evbuffer_chain *chain, void *data, Py_ssize_t length, bint readonly)
 
 
-cdef class Reservation:
-    cdef evbuffer_iovec vec[2]
-    cdef int nvec              # 0 once committed or given up
-    cdef list views
+cdef class ChainView:
+    cdef evbuffer_chain *chain     # referenced
+    cdef void *data
+    cdef Py_ssize_t length
+    cdef Py_ssize_t exports        # how many memoryviews look through this; 0: nobody can see or write any more
+    cdef bint readonly
 
-    cdef void end(self) noexcept
+# Something to make memoryviews of bytes in a chain from, which it holds.
+cdef ChainView look_at(evbuffer_chain *chain, void *data, Py_ssize_t length, bint readonly)
+# A read-only memoryview of them.
+cdef object chain_view(evbuffer_chain *chain, void *data, Py_ssize_t length)

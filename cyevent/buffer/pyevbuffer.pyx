@@ -1,9 +1,12 @@
 """EvBuffer: the evbuffer for Python."""
 
+cimport cython
 from cpython.buffer cimport (
-    Py_buffer, PyBuffer_Release, PyBUF_WRITABLE, PyObject_CheckBuffer, PyObject_GetBuffer,
+    Py_buffer, PyBuffer_Release, PyBUF_WRITABLE, PyObject_GetBuffer,
 )
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from cpython.bytes cimport (
+    PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE,
+)
 from libc.errno cimport errno
 from cyevent.buffer.callbacks cimport evbuffer_invoke_callbacks_
 from cyevent.buffer.chain cimport *
@@ -12,12 +15,13 @@ from cyevent.buffer.evbuffer cimport (
     evbuffer_copy_nolock_, evbuffer_decref_and_unlock_, evbuffer_discard_nolock_,
 )
 from cyevent.buffer.io cimport *
-from cyevent.buffer.pybytes import Reservation  # no-cython-lint
 from cyevent.buffer.pybytes cimport (
-    add_object, add_object_reference, chain_view, frozen_or_memory, get_bytes, take_bytes,
+    add_object, add_object_reference, chain_view, frozen_or_memory, get_bytes, hold_bytes, take_bytes,
 )
 from cyevent.buffer.pycallbacks import BufferCallback  # no-cython-lint
 from cyevent.buffer.pycallbacks cimport BufferCallback as Callback, buffer_changed
+from cyevent.buffer.pycontexts import Frozen, Reservation  # no-cython-lint
+from cyevent.buffer.pycontexts cimport Reservation as Space, frozen_end, reserve_space
 from cyevent.buffer.reserve cimport *
 from cyevent.buffer.search cimport *
 from cyevent.buffer.transfer cimport *
@@ -38,6 +42,10 @@ EOL_LF = EVBUFFER_EOL_LF
 EOL_NUL = EVBUFFER_EOL_NUL
 
 
+# From this size on a bytes object is held rather than copied, where it has no room to be copied to.
+cdef Py_ssize_t hold_least = 1024
+
+
 cdef inline Py_ssize_t size_argument(object n, str name) except -2:
     """A number of bytes, -1 for all."""
     cdef int overflow = 0
@@ -51,6 +59,21 @@ cdef inline Py_ssize_t size_argument(object n, str name) except -2:
 
 cdef inline Py_ssize_t count_argument(object n, str name) except -2:
     return <Py_ssize_t>integer(n, name, 0, PY_SSIZE_T_MAX)
+
+
+cdef inline evbuffer *enter_fast(EvBuffer self) except NULL:
+    if self.buf != NULL and self.buf.lock == NULL:
+        return self.buf
+    return self.enter()
+
+
+cdef int get_writable(object target, Py_buffer *view) except -1:
+    try:
+        PyObject_GetBuffer(target, view, PyBUF_WRITABLE)
+    except (TypeError, BufferError) as error:
+        raise TypeError(f"target must be a writable and contiguous bytes-like object, "
+                        f"not {type(target).__name__}") from error
+    return 0
 
 
 # --- the buffer -------------------------------------------------------------------------------------
@@ -117,11 +140,20 @@ cdef class EvBuffer:
 
     # In.
 
+    @cython.binding(False)
+    @cython.embedsignature.format("clinic")
     def add(self, data):
-        """Copies a bytes-like object's bytes to the end."""
-        cdef evbuffer *buf = self.enter()
+        """Puts a bytes-like object's bytes at the end.
+
+        They are copied, but for a large bytes object, which never changes: it may be held instead.
+        """
+        cdef evbuffer *buf = enter_fast(self)
         try:
-            add_object(buf, data, "data")
+            if PyBytes_CheckExact(data) and PyBytes_GET_SIZE(data) >= hold_least and not self.borrowed \
+                    and (buf.last == NULL or chain_space(buf.last) < <size_t>PyBytes_GET_SIZE(data)):
+                hold_bytes(buf, data)
+            else:
+                add_object(buf, data, "data")
         finally:
             EVLOCK_UNLOCK(buf.lock)
 
@@ -195,62 +227,26 @@ cdef class EvBuffer:
             raise ValueError("other must not hold referenced bytes of a buffer or be this buffer")
         return 0
 
-    def reserve(self, n, pieces=1):
-        """Offers space for at least n bytes at the end, in up to `pieces` (1 or 2) writable memoryviews.
+    def reserve(self, n):
+        """Returns space for n bytes, to be written and then added at the end: a Reservation.
 
-        For a with-statement: `with buf.reserve(100) as views: ...; buf.commit(n)`. Nothing is added without
-        commit(), and nothing else may be done with the buffer before.
+        `with buf.reserve(n) as vectors:` gives writable memoryviews, n bytes together. The end of the block
+        adds them all, `buf.commit(k)` in the block only the first k, and an exception none. The buffer may
+        change meanwhile: the bytes come to the end that it has when they are committed.
+        The space is not cleared; write what you commit.
         """
-        cdef evbuffer *buf
-        cdef Space space
-        cdef evbuffer_chain *chain
-        cdef Py_ssize_t count = count_argument(n, "n")
-        cdef int most = <int>integer(pieces, "pieces", 1, 2)
-        cdef int i
-        buf = self.enter()
-        try:
-            space = Space.__new__(Space)
-            space.views = []
-            space.nvec = evbuffer_reserve_space(buf, count, space.vec, most)
-            if space.nvec < 0:
-                frozen_or_memory(buf, False)
-            chain = buf.last_with_datap[0]
-            for i in range(space.nvec):
-                while chain_space(chain) == 0 or chain_space_ptr(chain) != space.vec[i].iov_base:
-                    chain = chain.next
-                space.views.append(chain_view(chain, space.vec[i].iov_base, space.vec[i].iov_len,
-                                              False))
-            self.reserved = space
-            return space
-        finally:
-            EVLOCK_UNLOCK(buf.lock)
+        cdef Space space = reserve_space(self, count_argument(n, "n"))
+        self.reserved = space
+        return space
 
     def commit(self, n):
-        """Adds the first n bytes of the reserved space. RuntimeError when the buffer changed since
-        `reserve`."""
-        cdef Py_ssize_t left = count_argument(n, "n")
-        cdef evbuffer *buf = self.enter()
-        cdef Space space = self.reserved
-        cdef evbuffer_iovec vec[2]
-        cdef int i
-        try:
-            if space is None or not space.nvec:
-                raise RuntimeError("no space is reserved")
-            for i in range(space.nvec):
-                vec[i] = space.vec[i]
-                if <Py_ssize_t>vec[i].iov_len > left:
-                    vec[i].iov_len = left
-                left -= vec[i].iov_len
-            if left:
-                raise ValueError(f"n must be at most the space reserved, {n - left}, not {n}")
-            if buf.freeze_end:
-                frozen_or_memory(buf, False)
-            if evbuffer_commit_space(buf, vec, space.nvec) < 0:
-                raise RuntimeError("the buffer changed since space was reserved")
-        finally:
-            EVLOCK_UNLOCK(buf.lock)
-        self.reserved = None
-        space.end()
+        """Adds the first n bytes of what was reserved last. RuntimeError when that is already done."""
+        cdef Py_ssize_t count = count_argument(n, "n")
+        if self.buf == NULL:
+            self.unusable()
+        if self.reserved is None:
+            raise RuntimeError("no space is reserved")
+        (<Space>self.reserved).take(count)
 
     def expand(self, n):
         """Makes room, so that adding n bytes will not allocate."""
@@ -263,10 +259,12 @@ cdef class EvBuffer:
 
     # Out.
 
+    @cython.binding(False)
+    @cython.embedsignature.format("clinic")
     def remove(self, n=-1):
         """Removes and returns the first n bytes, or as many as there are."""
         cdef Py_ssize_t count = size_argument(n, "n")
-        cdef evbuffer *buf = self.enter()
+        cdef evbuffer *buf = enter_fast(self)
         try:
             return take_bytes(buf, count)
         finally:
@@ -278,10 +276,7 @@ cdef class EvBuffer:
         cdef Py_buffer view
         cdef int result
         try:
-            if not PyObject_CheckBuffer(target):
-                raise TypeError(f"target must be a writable bytes-like object, "
-                                f"not {type(target).__name__}")
-            PyObject_GetBuffer(target, &view, PyBUF_WRITABLE)
+            get_writable(target, &view)
             result = evbuffer_remove(buf, view.buf, view.len)
             PyBuffer_Release(&view)
             if result < 0:
@@ -308,6 +303,8 @@ cdef class EvBuffer:
         finally:
             EVLOCK_UNLOCK(buf.lock)
 
+    @cython.binding(False)
+    @cython.embedsignature.format("clinic")
     def drain(self, n=-1):
         """Throws the first n bytes away, or as many as there are."""
         cdef Py_ssize_t count = size_argument(n, "n")
@@ -435,7 +432,7 @@ cdef class EvBuffer:
             data = evbuffer_pullup(buf, count)
             if data == NULL:
                 raise MemoryError()
-            return chain_view(buf.first, data, count, True)
+            return chain_view(buf.first, data, count)
         finally:
             EVLOCK_UNLOCK(buf.lock)
 
@@ -458,7 +455,7 @@ cdef class EvBuffer:
                 step = chain.off - skip
                 if step > left:
                     step = left
-                views.append(chain_view(chain, chain_data(chain) + skip, step, True))
+                views.append(chain_view(chain, chain_data(chain) + skip, step))
                 left -= step
                 skip = 0
                 chain = chain.next
@@ -609,10 +606,19 @@ cdef class EvBuffer:
         evbuffer_unfreeze(buf, front)
         EVLOCK_UNLOCK(buf.lock)
 
+    def frozen(self, *, bint front):
+        """For a with-statement: the end is frozen in the block, and afterwards as it was before."""
+        return frozen_end(self, front)
+
     def __repr__(self):
         if self.buf == NULL:
             return f"<cyevent.EvBuffer {'in use' if self.busy else 'closed'}>"
-        return f"<cyevent.EvBuffer {len(self)} bytes in {self.chains} chains>"
+        n = len(self)
+        chains = self.chains
+        frozen = ("", ", end frozen", ", front frozen", ", both ends frozen")
+        return (f"<cyevent.EvBuffer {n} byte{'' if n == 1 else 's'} in {chains} "
+                f"chain{'' if chains == 1 else 's'}"
+                f"{frozen[2 * self.buf.freeze_start + self.buf.freeze_end]}>")
 
 
 cdef evbuffer_eol_style check_eol(object eol) except? EVBUFFER_EOL_ANY:
@@ -621,4 +627,6 @@ cdef evbuffer_eol_style check_eol(object eol) except? EVBUFFER_EOL_ANY:
 
 def _set_min_chain(Py_ssize_t n):
     """For tests: makes new chains as small as n bytes, so that operations meet chain borders; 0 undoes it."""
+    global hold_least
     evbuffer_set_min_chain_(n)
+    hold_least = PY_SSIZE_T_MAX if n else 1024
