@@ -18,6 +18,7 @@ from cyevent.buffer.evbuffer cimport (
     evbuffer_add, evbuffer_add_reference_with_offset, evbuffer_copy_nolock_, evbuffer_discard_nolock_,
     evbuffer_invoke_callbacks_,
 )
+from cyevent.core.arguments cimport os_error
 
 cdef extern from "Python.h":
     int PyGILState_Ensure() noexcept nogil
@@ -103,7 +104,8 @@ cdef bytes take_bytes(evbuffer *buf, Py_ssize_t n):
         frozen_or_memory(buf, True)
     result = PyBytes_FromStringAndSize(NULL, n)
     if n:
-        evbuffer_copy_nolock_(buf.first, 0, PyBytes_AS_STRING(result), n)
+        if evbuffer_copy_nolock_(buf.first, 0, PyBytes_AS_STRING(result), n) < 0:
+            raise os_error("remove")
         evbuffer_discard_nolock_(buf, n)
         evbuffer_invoke_callbacks_(buf)
     return result

@@ -11,6 +11,7 @@ from cyevent.buffer.evbuffer cimport *
 from cyevent.buffer.evbuffer cimport (
     evbuffer_copy_nolock_, evbuffer_decref_and_unlock_, evbuffer_discard_nolock_,
 )
+from cyevent.buffer.file cimport evbuffer_load_nolock_
 from cyevent.buffer.io cimport *
 from cyevent.buffer.pybytes import Reservation  # no-cython-lint
 from cyevent.buffer.pybytes cimport (
@@ -285,6 +286,8 @@ cdef class EvBuffer:
             result = evbuffer_remove(buf, view.buf, view.len)
             PyBuffer_Release(&view)
             if result < 0:
+                if not buf.freeze_start:
+                    raise os_error("readinto")
                 frozen_or_memory(buf, True)
             return result
         finally:
@@ -303,7 +306,8 @@ cdef class EvBuffer:
             if count < 0 or <size_t>count > buf.total_len - pos.pos:
                 count = <Py_ssize_t>buf.total_len - pos.pos
             result = PyBytes_FromStringAndSize(NULL, count)
-            evbuffer_copyout_from(buf, &pos, PyBytes_AS_STRING(result), count)
+            if evbuffer_copyout_from(buf, &pos, PyBytes_AS_STRING(result), count) < 0:
+                raise os_error("copyout")
             return result
         finally:
             EVLOCK_UNLOCK(buf.lock)
@@ -371,7 +375,8 @@ cdef class EvBuffer:
             if it.pos < 0:
                 return None
             line = PyBytes_FromStringAndSize(NULL, it.pos)
-            evbuffer_copy_nolock_(buf.first, 0, PyBytes_AS_STRING(line), it.pos)
+            if evbuffer_copy_nolock_(buf.first, 0, PyBytes_AS_STRING(line), it.pos) < 0:
+                raise os_error("readline")
             evbuffer_discard_nolock_(buf, it.pos + eol_len)
             evbuffer_invoke_callbacks_(buf)
             return line
@@ -434,7 +439,9 @@ cdef class EvBuffer:
                 return memoryview(b"")
             data = evbuffer_pullup(buf, count)
             if data == NULL:
-                raise MemoryError()
+                if errno == ENOMEM:
+                    raise MemoryError()
+                raise os_error("pullup")
             return chain_view(buf.first, data, count, True)
         finally:
             EVLOCK_UNLOCK(buf.lock)
@@ -454,6 +461,8 @@ cdef class EvBuffer:
                 left = count
             chain = <evbuffer_chain *>pos.internal_.chain
             skip = pos.internal_.pos_in_chain
+            if evbuffer_load_nolock_(chain, skip, left) < 0:
+                raise os_error("peek")
             while left:
                 step = chain.off - skip
                 if step > left:
