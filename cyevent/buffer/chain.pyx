@@ -2,14 +2,22 @@
 
 A connection that answers a request makes and frees a chain or two each time, so small chains go through a
 pool per thread: it needs no lock, and an idle connection's empty buffers hold no memory. A chain may be
-freed in another thread than the one that made it; it then joins that thread's pool.
+freed in another thread than the one that made it; it then joins that thread's pool. A pool keeps at most
+CHAIN_POOL_DEPTH chains of a size, 224 KiB in all, and is freed with its thread.
+
+What is in a pool always comes from the C library and goes back there: while a program's own memory functions are
+in force chains do not go through the pool, so whatever is replaced at whatever time, nothing is given to functions
+that it did not come from on the pool's account.
 """
+
+from libc.stdlib cimport free, malloc
 
 from cyevent.buffer.types cimport *
 from cyevent.buffer.types cimport (
-    evbuffer_chain, evbuffer_chain_reference, evbuffer_multicast_parent,
+    evbuffer_chain, evbuffer_chain_file_segment, evbuffer_chain_reference, evbuffer_multicast_parent,
 )
-from cyevent.core.memory cimport mm_malloc, mm_free
+from cyevent.buffer.file cimport evbuffer_file_segment_free
+from cyevent.core.memory cimport mm_free, mm_is_default_, mm_malloc
 from cyevent.core.sys cimport set_errno, ENOMEM
 
 cdef extern from *:
@@ -32,7 +40,7 @@ cdef extern from *:
     #define CHAIN_POOL_CLASSES 3     /* 1, 2 and 4 KiB */
 
     struct chain_pool_class { void *first; int count; };
-    struct chain_pool { struct chain_pool_class classes[CHAIN_POOL_CLASSES]; int registered; };
+    struct chain_pool { struct chain_pool_class classes[CHAIN_POOL_CLASSES]; int state; int epoch; };
     static EV_THREAD_LOCAL struct chain_pool chain_pool_here;
     static inline struct chain_pool *chain_pool_get(void) { return &chain_pool_here; }
     """
@@ -45,7 +53,8 @@ cdef extern from *:
 
     struct chain_pool:
         chain_pool_class *classes
-        int registered
+        int state              # POOL_*
+        int epoch              # of the last clearing that it followed
 
     chain_pool *chain_pool_get() noexcept nogil
 
@@ -65,44 +74,63 @@ cdef extern from *:
     int pool_key_create(void (*f)(void *) noexcept nogil) noexcept nogil
     void pool_key_set(void *pool) noexcept nogil
 
+cdef enum:
+    POOL_NEW = 0
+    POOL_REGISTERED = 1        # pool_thread_ends will be called
+    POOL_ENDED = 2             # nothing is kept any more
+
 cdef size_t min_alloc = CHAIN_MIN_ALLOC
 cdef int pool_depth = CHAIN_POOL_DEPTH
+cdef int pool_epoch = 0            # atomic
 
 
-cdef void pool_thread_ends(void *arg) noexcept nogil:
-    cdef chain_pool *pool = <chain_pool *>arg
-    cdef void *memory
+cdef void pool_empty(chain_pool *pool) noexcept nogil:
+    cdef evbuffer_chain *chain
     cdef int i
     for i in range(CHAIN_POOL_CLASSES):
         while pool.classes[i].first != NULL:
-            memory = pool.classes[i].first
-            pool.classes[i].first = (<evbuffer_chain *>memory).next
-            mm_free(memory)
-        pool.classes[i].count = CHAIN_POOL_DEPTH
+            chain = <evbuffer_chain *>pool.classes[i].first
+            pool.classes[i].first = chain.next
+            free(chain)
+        pool.classes[i].count = 0
+    pool.epoch = ev_atomic_load(&pool_epoch)
+
+
+cdef void pool_thread_ends(void *arg) noexcept nogil:
+    # Other destructors may still free chains.
+    (<chain_pool *>arg).state = POOL_ENDED
+    pool_empty(<chain_pool *>arg)
 
 
 if pool_key_create(pool_thread_ends) != 0:
     pool_depth = 0
 
 
-cdef evbuffer_chain *pool_take(int index) noexcept nogil:
+cdef void evbuffer_pool_clear_() noexcept nogil:
+    ev_atomic_add(&pool_epoch, 1)
+    pool_empty(chain_pool_get())
+
+
+cdef inline evbuffer_chain *pool_take(int index) noexcept nogil:
     cdef chain_pool_class *slot = &chain_pool_get().classes[index]
     cdef evbuffer_chain *chain = <evbuffer_chain *>slot.first
     if chain == NULL:
-        return <evbuffer_chain *>mm_malloc(<size_t>CHAIN_MIN_ALLOC << index)
+        return <evbuffer_chain *>malloc(<size_t>CHAIN_MIN_ALLOC << index)
     slot.first = chain.next
     slot.count -= 1
     return chain
 
 
-cdef void pool_give(evbuffer_chain *chain, int index) noexcept nogil:
+cdef inline void pool_give(evbuffer_chain *chain, int index) noexcept nogil:
     cdef chain_pool *pool = chain_pool_get()
     cdef chain_pool_class *slot = &pool.classes[index]
-    if slot.count >= pool_depth:
-        mm_free(chain)
+    if pool.epoch != ev_atomic_load(&pool_epoch):
+        pool_empty(pool)
+    if slot.count >= pool_depth or pool.state == POOL_ENDED:
+        free(chain)
         return
-    if not pool.registered:
-        pool.registered = True
+    if pool.state == POOL_NEW:
+        pool.state = POOL_REGISTERED
         pool_key_set(pool)
     chain.next = <evbuffer_chain *>slot.first
     slot.first = chain
@@ -114,7 +142,7 @@ cdef evbuffer_chain *evbuffer_chain_new_(size_t size) noexcept nogil:
     cdef size_t alloc = min_alloc
     cdef int index = 0
     cdef unsigned flags = 0
-    if size > <size_t>CHAIN_MAX - CHAIN_AUTO_ALLOC:
+    if size > <size_t>CHAIN_MAX - CHAIN_AUTO_ALLOC - sizeof(evbuffer_chain):
         set_errno(ENOMEM)
         return NULL
     size += sizeof(evbuffer_chain)
@@ -126,7 +154,7 @@ cdef evbuffer_chain *evbuffer_chain_new_(size_t size) noexcept nogil:
         # Doubling large sizes would waste as much as it uses.
         alloc = (size + CHAIN_AUTO_ALLOC - 1) & ~<size_t>(CHAIN_AUTO_ALLOC - 1)
         index = CHAIN_POOL_CLASSES
-    if index < CHAIN_POOL_CLASSES and min_alloc == CHAIN_MIN_ALLOC:
+    if index < CHAIN_POOL_CLASSES and min_alloc == CHAIN_MIN_ALLOC and mm_is_default_():
         chain = pool_take(index)
         flags = <unsigned>(index + 1) << CHAIN_POOL_SHIFT
     else:
@@ -172,6 +200,8 @@ cdef void evbuffer_chain_free_(evbuffer_chain *chain) noexcept nogil:
         reference = <evbuffer_chain_reference *>chain_extra(chain)
         if reference.cleanup != NULL:
             reference.cleanup(chain.buffer, chain.buffer_len, reference.arg)
+    elif chain.flags & CHAIN_FILESEGMENT:
+        evbuffer_file_segment_free((<evbuffer_chain_file_segment *>chain_extra(chain)).segment)
     elif chain.flags & CHAIN_MULTICAST:
         parent = (<evbuffer_multicast_parent *>chain_extra(chain)).parent
     mm_free(chain)

@@ -16,6 +16,10 @@ cdef int add_object_reference(evbuffer *buf, object data, Py_ssize_t offset, Py_
 # Removes the first n bytes (all if negative), as far as there are.
 cdef bytes take_bytes(evbuffer *buf, Py_ssize_t n)
 
+# Gives something back that a buffer has from Python, with the interpreter lock held; from any thread, also while
+# the interpreter ends, see pybytes.pyx. What that raises is reported and goes no further.
+cdef void return_to_lender(void (*give_back)(void *) noexcept, void *lender) noexcept nogil
+
 
 cdef class ChainView:
     cdef evbuffer_chain *chain     # referenced

@@ -33,6 +33,7 @@ from cyevent.buffer.evbuffer cimport (
     evbuffer_discard_nolock_, evbuffer_invoke_callbacks_,
 )
 from cyevent.buffer.types cimport CHAIN_REFERENCE, evbuffer_chain_reference
+from cyevent.core.arguments cimport os_error
 
 cdef extern from *:
     """
@@ -182,7 +183,8 @@ cdef bytes take_bytes(evbuffer *buf, Py_ssize_t n):
         result = stolen(reference.arg)
     else:
         result = PyBytes_FromStringAndSize(NULL, n)
-        evbuffer_copy_nolock_(buf.first, 0, PyBytes_AS_STRING(result), n)
+        if evbuffer_copy_nolock_(buf.first, 0, PyBytes_AS_STRING(result), n) < 0:
+            raise os_error("remove")
     evbuffer_discard_nolock_(buf, n)
     evbuffer_invoke_callbacks_(buf)
     return result

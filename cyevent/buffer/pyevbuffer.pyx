@@ -14,6 +14,7 @@ from cyevent.buffer.evbuffer cimport *
 from cyevent.buffer.evbuffer cimport (
     evbuffer_copy_nolock_, evbuffer_decref_and_unlock_, evbuffer_discard_nolock_,
 )
+from cyevent.buffer.file cimport evbuffer_add_file, evbuffer_add_file_segment, evbuffer_load_nolock_
 from cyevent.buffer.io cimport *
 from cyevent.buffer.pybytes cimport (
     add_object, add_object_reference, chain_view, frozen_or_memory, get_bytes, hold_bytes, take_bytes,
@@ -22,6 +23,7 @@ from cyevent.buffer.pycallbacks import BufferCallback  # no-cython-lint
 from cyevent.buffer.pycallbacks cimport BufferCallback as Callback, buffer_changed
 from cyevent.buffer.pycontexts import Frozen, Reservation  # no-cython-lint
 from cyevent.buffer.pycontexts cimport Reservation as Space, frozen_end, reserve_space
+from cyevent.buffer.pyfile cimport FileSegment, close_descriptor, descriptor_of_our_own, no_segment
 from cyevent.buffer.reserve cimport *
 from cyevent.buffer.search cimport *
 from cyevent.buffer.transfer cimport *
@@ -65,6 +67,13 @@ cdef inline evbuffer *enter_fast(EvBuffer self) except NULL:
     if self.buf != NULL and self.buf.lock == NULL:
         return self.buf
     return self.enter()
+
+
+cdef object not_found(str what):
+    """None, unless the search ended at a part of a file that cannot be had."""
+    if errno:
+        raise os_error(what)
+    return None
 
 
 cdef int get_writable(object target, Py_buffer *view) except -1:
@@ -185,6 +194,46 @@ cdef class EvBuffer:
         finally:
             EVLOCK_UNLOCK(buf.lock)
 
+    def add_file(self, file, offset=0, length=-1):
+        """Puts a part of a file at the end: `length` bytes from `offset` on, -1 for the rest of it.
+
+        The bytes stay in the file. They go by sendfile() where the buffer is written to a socket, and are
+        mapped where somebody looks at them. The file may be closed at once; if it becomes shorter, what needs
+        the bytes raises OSError (EIO), and views of them must not be touched. ValueError when the file does
+        not have the bytes.
+        """
+        cdef long long begin = integer(offset, "offset", 0, PY_SSIZE_T_MAX)
+        cdef Py_ssize_t n = size_argument(length, "length")
+        cdef int fd = descriptor_of_our_own(file, "file")
+        cdef evbuffer *buf
+        cdef int code
+        try:
+            buf = self.enter()
+        except BaseException:
+            close_descriptor(fd)
+            raise
+        try:
+            set_errno(0)
+            if evbuffer_add_file(buf, fd, begin, n) < 0:
+                code = errno
+                close_descriptor(fd)
+                if buf.freeze_end:
+                    frozen_or_memory(buf, False)
+                no_segment(code, begin, n)
+        finally:
+            EVLOCK_UNLOCK(buf.lock)
+
+    def add_file_segment(self, FileSegment segment not None, offset=0, length=-1):
+        """Puts a part of a FileSegment at the end, in the way of `add_file`; -1 for the rest of it."""
+        cdef long long begin = segment.check_part(offset, length)
+        cdef Py_ssize_t n = size_argument(length, "length")
+        cdef evbuffer *buf = self.enter()
+        try:
+            if evbuffer_add_file_segment(buf, segment.segment, begin, n) < 0:
+                frozen_or_memory(buf, False)
+        finally:
+            EVLOCK_UNLOCK(buf.lock)
+
     def add_buffer(self, EvBuffer other not None):
         """Moves everything from `other` to the end, without copying."""
         self.from_other(other, evbuffer_add_buffer, False, True)
@@ -280,6 +329,8 @@ cdef class EvBuffer:
             result = evbuffer_remove(buf, view.buf, view.len)
             PyBuffer_Release(&view)
             if result < 0:
+                if not buf.freeze_start:
+                    raise os_error("readinto")
                 frozen_or_memory(buf, True)
             return result
         finally:
@@ -298,7 +349,8 @@ cdef class EvBuffer:
             if count < 0 or <size_t>count > buf.total_len - pos.pos:
                 count = <Py_ssize_t>buf.total_len - pos.pos
             result = PyBytes_FromStringAndSize(NULL, count)
-            evbuffer_copyout_from(buf, &pos, PyBytes_AS_STRING(result), count)
+            if evbuffer_copyout_from(buf, &pos, PyBytes_AS_STRING(result), count) < 0:
+                raise os_error("copyout")
             return result
         finally:
             EVLOCK_UNLOCK(buf.lock)
@@ -364,11 +416,13 @@ cdef class EvBuffer:
         try:
             if buf.freeze_start:
                 frozen_or_memory(buf, True)
+            set_errno(0)
             it = evbuffer_search_eol(buf, NULL, &eol_len, style)
             if it.pos < 0:
-                return None
+                return not_found("readline")
             line = PyBytes_FromStringAndSize(NULL, it.pos)
-            evbuffer_copy_nolock_(buf.first, 0, PyBytes_AS_STRING(line), it.pos)
+            if evbuffer_copy_nolock_(buf.first, 0, PyBytes_AS_STRING(line), it.pos) < 0:
+                raise os_error("readline")
             evbuffer_discard_nolock_(buf, it.pos + eol_len)
             evbuffer_invoke_callbacks_(buf)
             return line
@@ -387,6 +441,7 @@ cdef class EvBuffer:
         cdef evbuffer *buf = self.enter()
         cdef evbuffer_ptr first, last
         cdef Py_buffer view
+        cdef int code
         try:
             self.position(buf, start, "start", &first)
             if end is not None:
@@ -395,8 +450,14 @@ cdef class EvBuffer:
             if view.len == 0:
                 first.pos = first.pos if end is None or first.pos <= last.pos else -1
             else:
+                set_errno(0)
                 first = evbuffer_search_range(buf, <const char *>view.buf, view.len, &first,
                                               &last if end is not None else NULL)
+                if first.pos < 0 and errno:
+                    code = errno
+                    PyBuffer_Release(&view)
+                    set_errno(code)
+                    raise os_error("search")
             PyBuffer_Release(&view)
             return first.pos
         finally:
@@ -411,8 +472,9 @@ cdef class EvBuffer:
         buf = self.enter()
         try:
             self.position(buf, start, "start", &it)
+            set_errno(0)
             it = evbuffer_search_eol(buf, &it, &eol_len, style)
-            return None if it.pos < 0 else (it.pos, eol_len)
+            return not_found("search_eol") if it.pos < 0 else (it.pos, eol_len)
         finally:
             EVLOCK_UNLOCK(buf.lock)
 
@@ -431,7 +493,9 @@ cdef class EvBuffer:
                 return memoryview(b"")
             data = evbuffer_pullup(buf, count)
             if data == NULL:
-                raise MemoryError()
+                if errno == ENOMEM:
+                    raise MemoryError()
+                raise os_error("pullup")
             return chain_view(buf.first, data, count)
         finally:
             EVLOCK_UNLOCK(buf.lock)
@@ -451,6 +515,8 @@ cdef class EvBuffer:
                 left = count
             chain = <evbuffer_chain *>pos.internal_.chain
             skip = pos.internal_.pos_in_chain
+            if evbuffer_load_nolock_(chain, skip, left) < 0:
+                raise os_error("peek")
             while left:
                 step = chain.off - skip
                 if step > left:
@@ -491,9 +557,13 @@ cdef class EvBuffer:
     def chains(self):
         """How many pieces the bytes are in."""
         cdef evbuffer *buf = self.enter()
-        cdef int result = evbuffer_peek(buf, -1, NULL, NULL, 0)
+        cdef evbuffer_chain *chain = buf.first
+        cdef Py_ssize_t n = 0
+        while chain != NULL and chain.off:
+            n += 1
+            chain = chain.next
         EVLOCK_UNLOCK(buf.lock)
-        return result
+        return n
 
     # Descriptors.
 
