@@ -26,11 +26,13 @@ from cpython.bytes cimport (
     PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE,
 )
 from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc
-from cpython.ref cimport PyObject, Py_INCREF
-from cyevent.buffer.chain cimport chain_extra, chain_is_ours, chain_ref, evbuffer_chain_free_
+from cpython.ref cimport Py_INCREF
+from cyevent.buffer.chain cimport (
+    chain_extra, chain_is_ours, chain_ref, evbuffer_chain_borrow_, evbuffer_chain_free_,
+)
 from cyevent.buffer.evbuffer cimport (
-    evbuffer_add, evbuffer_add_reference, evbuffer_add_reference_with_offset, evbuffer_copy_nolock_,
-    evbuffer_discard_nolock_, evbuffer_invoke_callbacks_,
+    EVBUFFER_MAX, evbuffer_add, evbuffer_add_reference_with_offset, evbuffer_chain_insert_,
+    evbuffer_copy_nolock_, evbuffer_discard_nolock_, evbuffer_invoke_callbacks_,
 )
 from cyevent.buffer.types cimport CHAIN_REFERENCE, evbuffer_chain_reference
 from cyevent.core.arguments cimport os_error
@@ -126,11 +128,24 @@ cdef void bytes_done(const void *data, size_t datlen, void *extra) noexcept nogi
 
 
 cdef int hold_bytes(evbuffer *buf, object data) except -1:
-    Py_INCREF(data)
-    if evbuffer_add_reference(buf, PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data), bytes_done,
-                              <void *>data) < 0:
-        give_up(<void *>data)
+    cdef Py_ssize_t n = PyBytes_GET_SIZE(data)
+    cdef evbuffer_chain *chain
+    cdef evbuffer_chain_reference *reference
+    if buf.freeze_end or <size_t>n > EVBUFFER_MAX - buf.total_len:
         frozen_or_memory(buf, False)
+    chain = evbuffer_chain_borrow_(sizeof(evbuffer_chain_reference))
+    if chain == NULL:
+        raise MemoryError()
+    reference = <evbuffer_chain_reference *>chain_extra(chain)
+    reference.cleanup = bytes_done
+    reference.arg = <void *>data
+    Py_INCREF(data)
+    chain.flags |= CHAIN_REFERENCE
+    chain.buffer = <unsigned char *>PyBytes_AS_STRING(data)
+    chain.buffer_len = n
+    chain.off = n
+    evbuffer_chain_insert_(buf, chain)
+    evbuffer_invoke_callbacks_(buf)
     return 0
 
 
