@@ -185,7 +185,9 @@ class Native:
 
     def add_drain(self, name: str, size: int) -> tuple[Clock, float]:
         """Pieces in at the end and out at the front."""
-        rounds = max(1, (64 * MIB if size > KIB else 16 * MIB) // self.scale // (size + 100) // BATCH)
+        rounds = max(
+            1, (64 * MIB if size > KIB else 16 * MIB) // self.scale // (size + 100) // BATCH
+        )
         data = b"x" * size
         clock = Clock()
         peer = self.peers[name]
@@ -278,7 +280,7 @@ class FileToSocket:
     def __init__(self, native: Native, directory: Path) -> None:
         self.native = native
         self.size = GIB // native.scale
-        self.file = tempfile.TemporaryFile(dir=directory)
+        self.file = tempfile.TemporaryFile(dir=directory)  # noqa: SIM115
         block = os.urandom(MIB)
         for _ in range(self.size // MIB):
             self.file.write(block)

@@ -1,6 +1,7 @@
 # Bytes between buffers and Python objects. `buf` is locked; what fails raises.
 
 from cpython.buffer cimport Py_buffer
+from cpython.ref cimport PyObject
 from cyevent.buffer.types cimport evbuffer, evbuffer_chain
 
 # Raises for a core function that failed at one of the buffer's ends: BufferError if it is frozen.
@@ -19,6 +20,15 @@ cdef bytes take_bytes(evbuffer *buf, Py_ssize_t n)
 # Gives something back that a buffer has from Python, with the interpreter lock held; from any thread, also while
 # the interpreter ends, see pybytes.pyx. What that raises is reported and goes no further.
 cdef void return_to_lender(void (*give_back)(void *) noexcept, void *lender) noexcept nogil
+
+
+ctypedef int (*visit_function)(PyObject *object, void *arg) noexcept
+
+# Shows the cyclic collector the objects that lend their memory to this buffer alone. Nobody may change the buffer
+# from one of the collector's visits to the next, so it has no lock and is Python's own.
+cdef int visit_lenders(evbuffer *buf, visit_function visit, void *arg) noexcept
+# Gives up all bytes, whether the ends are frozen or not.
+cdef void drop_everything(evbuffer *buf) noexcept
 
 
 cdef class ChainView:

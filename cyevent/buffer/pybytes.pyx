@@ -26,7 +26,7 @@ from cpython.bytes cimport (
     PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE,
 )
 from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc
-from cpython.ref cimport Py_INCREF
+from cpython.ref cimport PyObject, Py_INCREF
 from cyevent.buffer.chain cimport (
     chain_extra, chain_is_ours, chain_ref, evbuffer_chain_borrow_, evbuffer_chain_free_,
 )
@@ -122,6 +122,29 @@ cdef void release_lender(void *extra) noexcept:
     PyMem_RawFree(extra)
 
 
+cdef int visit_lenders(evbuffer *buf, visit_function visit, void *arg) noexcept:
+    cdef evbuffer_chain *chain = buf.first
+    cdef evbuffer_chain_reference *reference
+    cdef PyObject *lender
+    cdef int result
+    while chain != NULL:
+        reference = <evbuffer_chain_reference *>chain_extra(chain)
+        # What a view or another buffer holds too may be given up at any time, so it is not looked at.
+        if chain.flags & CHAIN_REFERENCE and reference.cleanup == lender_done and chain_is_ours(chain):
+            lender = <PyObject *>(<Py_buffer *>reference.arg).obj
+            if lender != NULL:
+                result = visit(lender, arg)
+                if result:
+                    return result
+        chain = chain.next
+    return 0
+
+
+cdef void drop_everything(evbuffer *buf) noexcept:
+    evbuffer_discard_nolock_(buf, buf.total_len)
+    evbuffer_invoke_callbacks_(buf)
+
+
 cdef void bytes_done(const void *data, size_t datlen, void *extra) noexcept nogil:
     """The same of a bytes object that nobody lent on purpose."""
     return_to_lender(give_up, extra)
@@ -183,6 +206,20 @@ cdef inline evbuffer_chain_reference *held_whole(evbuffer_chain *chain, size_t n
     return NULL
 
 
+cdef inline void drop_first(evbuffer *buf) noexcept nogil:
+    """What evbuffer_discard_nolock_() comes to for exactly the first chain, without its questions."""
+    cdef evbuffer_chain *chain = buf.first
+    buf.first = chain.next
+    if chain.next == NULL:
+        buf.last = NULL
+        buf.last_with_datap = &buf.first
+    elif buf.last_with_datap == &chain.next:
+        buf.last_with_datap = &buf.first
+    buf.total_len -= chain.off
+    buf.n_del_for_cb += chain.off
+    evbuffer_chain_free_(chain)
+
+
 cdef bytes take_bytes(evbuffer *buf, Py_ssize_t n):
     cdef bytes result
     cdef evbuffer_chain_reference *reference
@@ -194,13 +231,14 @@ cdef bytes take_bytes(evbuffer *buf, Py_ssize_t n):
         return b""
     reference = held_whole(buf.first, n)
     if reference != NULL:
-        reference.cleanup = NULL
         result = stolen(reference.arg)
+        reference.cleanup = NULL
+        drop_first(buf)
     else:
         result = PyBytes_FromStringAndSize(NULL, n)
         if evbuffer_copy_nolock_(buf.first, 0, PyBytes_AS_STRING(result), n) < 0:
             raise os_error("remove")
-    evbuffer_discard_nolock_(buf, n)
+        evbuffer_discard_nolock_(buf, n)
     evbuffer_invoke_callbacks_(buf)
     return result
 

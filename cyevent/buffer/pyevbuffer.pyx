@@ -7,6 +7,7 @@ from cpython.buffer cimport (
 from cpython.bytes cimport (
     PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE,
 )
+from cpython.ref cimport PyObject
 from libc.errno cimport errno
 from cyevent.buffer.callbacks cimport evbuffer_invoke_callbacks_
 from cyevent.buffer.chain cimport *
@@ -17,7 +18,8 @@ from cyevent.buffer.evbuffer cimport (
 from cyevent.buffer.file cimport evbuffer_add_file, evbuffer_add_file_segment, evbuffer_load_nolock_
 from cyevent.buffer.io cimport *
 from cyevent.buffer.pybytes cimport (
-    add_object, add_object_reference, chain_view, frozen_or_memory, get_bytes, hold_bytes, take_bytes,
+    add_object, add_object_reference, chain_view, drop_everything, frozen_or_memory, get_bytes, hold_bytes,
+    take_bytes, visit_function, visit_lenders,
 )
 from cyevent.buffer.pycallbacks import BufferCallback  # no-cython-lint
 from cyevent.buffer.pycallbacks cimport BufferCallback as Callback, buffer_changed
@@ -36,6 +38,14 @@ cdef extern from "Python.h":
     Py_ssize_t PY_SSIZE_T_MAX
     bint PyLong_CheckExact(object value)
     long long PyLong_AsLongLongAndOverflow(object value, int *overflow) except? -2
+
+ctypedef int (*traverse_function)(PyObject *thing, visit_function visit, void *arg) noexcept
+ctypedef int (*clear_function)(PyObject *thing) noexcept
+
+cdef extern from "Python.h":
+    ctypedef struct PyTypeObject:
+        traverse_function tp_traverse
+        clear_function tp_clear
 
 EOL_ANY = EVBUFFER_EOL_ANY
 EOL_CRLF = EVBUFFER_EOL_CRLF
@@ -61,12 +71,6 @@ cdef inline Py_ssize_t size_argument(object n, str name) except -2:
 
 cdef inline Py_ssize_t count_argument(object n, str name) except -2:
     return <Py_ssize_t>integer(n, name, 0, PY_SSIZE_T_MAX)
-
-
-cdef inline evbuffer *enter_fast(EvBuffer self) except NULL:
-    if self.buf != NULL and self.buf.lock == NULL:
-        return self.buf
-    return self.enter()
 
 
 cdef object not_found(str what):
@@ -156,7 +160,9 @@ cdef class EvBuffer:
 
         They are copied, but for a large bytes object, which never changes: it may be held instead.
         """
-        cdef evbuffer *buf = enter_fast(self)
+        cdef evbuffer *buf = self.buf
+        if buf == NULL or buf.lock != NULL:
+            buf = self.enter()
         try:
             if PyBytes_CheckExact(data) and PyBytes_GET_SIZE(data) >= hold_least and not self.borrowed \
                     and (buf.last == NULL or chain_space(buf.last) < <size_t>PyBytes_GET_SIZE(data)):
@@ -170,7 +176,8 @@ cdef class EvBuffer:
         """Puts a bytes-like object's bytes, or a part of them, at the end without copying.
 
         The object is held, and its bytes must not change, until the last of them has left every buffer that
-        they were moved or referred to.
+        they were moved or referred to. It may refer to the buffer; the cyclic collector sees that if the buffer
+        has no lock, is no bufferevent's and no view shows the bytes.
         """
         cdef Py_ssize_t begin = count_argument(offset, "offset")
         cdef Py_ssize_t n = size_argument(length, "length")
@@ -313,7 +320,10 @@ cdef class EvBuffer:
     def remove(self, n=-1):
         """Removes and returns the first n bytes, or as many as there are."""
         cdef Py_ssize_t count = size_argument(n, "n")
-        cdef evbuffer *buf = enter_fast(self)
+        cdef evbuffer *buf = self.buf
+        if buf != NULL and buf.lock == NULL:
+            return take_bytes(buf, count)
+        buf = self.enter()
         try:
             return take_bytes(buf, count)
         finally:
@@ -689,6 +699,38 @@ cdef class EvBuffer:
         return (f"<cyevent.EvBuffer {n} byte{'' if n == 1 else 's'} in {chains} "
                 f"chain{'' if chains == 1 else 's'}"
                 f"{frozen[2 * self.buf.freeze_start + self.buf.freeze_end]}>")
+
+
+# --- cycles -----------------------------------------------------------------------------------------
+
+# Cython's own functions for the cyclic collector know the attributes alone. An object whose class, or whose
+# module, leads to the buffer that it lends its memory to is an everyday thing, so chains are looked at too.
+
+cdef traverse_function traverse_attributes = (<PyTypeObject *>EvBuffer).tp_traverse
+cdef clear_function clear_attributes = (<PyTypeObject *>EvBuffer).tp_clear
+
+
+cdef inline bint is_alone(EvBuffer self) noexcept:
+    """Whether nobody can change the buffer without holding the interpreter lock."""
+    return self.buf != NULL and not self.borrowed and self.buf.lock == NULL
+
+
+cdef int traverse(PyObject *thing, visit_function visit, void *arg) noexcept:
+    cdef int result = traverse_attributes(thing, visit, arg)
+    if result == 0 and is_alone(<EvBuffer>thing):
+        result = visit_lenders((<EvBuffer>thing).buf, visit, arg)
+    return result
+
+
+cdef int clear(PyObject *thing) noexcept:
+    clear_attributes(thing)
+    if is_alone(<EvBuffer>thing):
+        drop_everything((<EvBuffer>thing).buf)
+    return 0
+
+
+(<PyTypeObject *>EvBuffer).tp_traverse = traverse
+(<PyTypeObject *>EvBuffer).tp_clear = clear
 
 
 cdef evbuffer_eol_style check_eol(object eol) except? EVBUFFER_EOL_ANY:
