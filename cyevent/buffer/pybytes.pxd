@@ -17,15 +17,15 @@ cdef int add_object_reference(evbuffer *buf, object data, Py_ssize_t offset, Py_
 # Removes the first n bytes (all if negative), as far as there are.
 cdef bytes take_bytes(evbuffer *buf, Py_ssize_t n)
 
-# Gives something back that a buffer has from Python, with the interpreter lock held; from any thread, also while
-# the interpreter ends, see pybytes.pyx. What that raises is reported and goes no further.
+# Gives something back that a buffer has from Python, with the interpreter lock held; from any thread, also
+# while the interpreter ends, see pybytes.pyx. What that raises is reported and goes no further.
 cdef void return_to_lender(void (*give_back)(void *) noexcept, void *lender) noexcept nogil
 
 
 ctypedef int (*visit_function)(PyObject *object, void *arg) noexcept
 
-# Shows the cyclic collector the objects that lend their memory to this buffer alone. Nobody may change the buffer
-# from one of the collector's visits to the next, so it has no lock and is Python's own.
+# Shows the cyclic collector the objects that lend their memory to this buffer alone. Nobody may change the
+# buffer from one of the collector's visits to the next, so it has no lock and is Python's own.
 cdef int visit_lenders(evbuffer *buf, visit_function visit, void *arg) noexcept
 # Gives up all bytes, whether the ends are frozen or not.
 cdef void drop_everything(evbuffer *buf) noexcept

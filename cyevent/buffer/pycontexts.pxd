@@ -6,9 +6,9 @@ from cyevent.buffer.types cimport evbuffer_chain
 
 
 cdef class Reservation:
-    cdef EvBuffer buffer_      # None once committed or given up
-    cdef evbuffer_chain *chain # referenced; in no buffer. NULL once it is in one
-    cdef ChainView look        # None when no bytes were asked for
+    cdef EvBuffer buffer_          # None once committed or given up
+    cdef evbuffer_chain *chain     # referenced; in no buffer. NULL once it is in one
+    cdef ChainView look            # None when no bytes were asked for
     cdef Py_ssize_t size
     cdef list views
 

@@ -8,16 +8,19 @@ object that lent its memory has it back once all buffers and views are gone.
 import gc
 import os
 import socket
+import tempfile
 
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from cyevent import EOL_ANY, EOL_CRLF, EOL_CRLF_STRICT, EOL_LF, EOL_NUL, EvBuffer
+from cyevent import EOL_ANY, EOL_CRLF, EOL_CRLF_STRICT, EOL_LF, EOL_NUL, EvBuffer, FileSegment
 from cyevent.buffer import pyevbuffer
 
 BUFFERS = 3
+# What the part of a file at an offset is can be told by its bytes.
+FILE_DATA = b"".join(b"%d\r\n" % i for i in range(3600))
 which = st.integers(0, BUFFERS - 1)
 small = st.binary(max_size=40)
 # Large, and with line ends and repetitions in it, but described by few choices.
@@ -53,9 +56,15 @@ class BufferMachine(RuleBasedStateMachine):
         self.lenders = []
         self.reservations = []  # (buffer's number, Reservation, what was written)
 
-    @initialize(chain=st.sampled_from([0, 0, 1, 5, 64]), threadsafe=st.booleans())
-    def begin(self, chain, threadsafe):
+    @initialize(
+        chain=st.sampled_from([0, 0, 1, 5, 64]), threadsafe=st.booleans(), mmap=st.booleans()
+    )
+    def begin(self, chain, threadsafe, mmap):
         pyevbuffer._set_min_chain(chain)
+        self.file = tempfile.TemporaryFile()  # noqa: SIM115
+        self.file.write(FILE_DATA)
+        self.file.flush()
+        self.segment = FileSegment(self.file, mmap=mmap)
         self.threadsafe = threadsafe
         self.sockets = socket.socketpair()
         for end in self.sockets:
@@ -98,6 +107,8 @@ class BufferMachine(RuleBasedStateMachine):
             return
         for end in self.sockets:
             end.close()
+        self.file.close()
+        self.segment.close()
         for handle in self.handles:
             handle.remove()  # and nothing is left for the cyclic collector
         self.bufs = self.handles = []
@@ -139,6 +150,16 @@ class BufferMachine(RuleBasedStateMachine):
         if views and not self.end_frozen(i):
             self.models[i] += views[0]
             self.bufs[i].add_reference(views[0])
+
+    @rule(i=which, part=st.tuples(size, size), own=st.booleans())
+    def add_file(self, i, part, own):
+        offset, length = part[0], min(part[1], len(FILE_DATA) - part[0])
+        add, what = self.bufs[i].add_file, self.file
+        if not own:
+            add, what = self.bufs[i].add_file_segment, self.segment
+        if self.works(lambda: add(what, offset, length), self.end_frozen(i)):
+            self.models[i] += FILE_DATA[offset : offset + length]
+            self.borrows[i] = True
 
     @rule(i=which, text=data)
     def prepend(self, i, text):
@@ -292,8 +313,10 @@ class BufferMachine(RuleBasedStateMachine):
         if i == j or n == 0 or self.end_frozen(i) or self.front_frozen(j):
             return
         left, right = self.sockets
-        assert self.bufs[j].write(left, n) == n
-        got = 0
+        got = sent = 0
+        while sent < n:
+            # A part of a file leaves in a call of its own.
+            sent += self.bufs[j].write(left, n - sent)
         while got < n:
             got += self.bufs[i].read(right)
         self.models[i] += self.models[j][:n]
