@@ -22,6 +22,7 @@ from cpython.buffer cimport (
     Py_buffer, PyBuffer_FillInfo, PyBuffer_Release, PyBUF_SIMPLE, PyObject_CheckBuffer,
     PyObject_GetBuffer,
 )
+from cpython.memoryview cimport PyMemoryView_Check
 from cpython.bytes cimport (
     PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE,
 )
@@ -132,7 +133,8 @@ cdef int visit_lenders(evbuffer *buf, visit_function visit, void *arg) noexcept:
         # What a view or another buffer holds too may be given up at any time, so it is not looked at.
         if chain.flags & CHAIN_REFERENCE and reference.cleanup == lender_done and chain_is_ours(chain):
             lender = <PyObject *>(<Py_buffer *>reference.arg).obj
-            if lender != NULL:
+            # A memoryview cannot be cleared while somebody, which is the buffer, has a view of it.
+            if lender != NULL and not PyMemoryView_Check(<object>lender):
                 result = visit(lender, arg)
                 if result:
                     return result

@@ -177,7 +177,7 @@ cdef class EvBuffer:
 
         The object is held, and its bytes must not change, until the last of them has left every buffer that
         they were moved or referred to. It may refer to the buffer; the cyclic collector sees that if the buffer
-        has no lock, is no bufferevent's and no view shows the bytes.
+        has no lock and is no bufferevent's, the object is no memoryview, and no view shows its bytes.
         """
         cdef Py_ssize_t begin = count_argument(offset, "offset")
         cdef Py_ssize_t n = size_argument(length, "length")

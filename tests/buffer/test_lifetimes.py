@@ -178,6 +178,26 @@ def test_a_lender_in_a_cycle_is_collected(chain_size):
     assert gone() is None
 
 
+def test_a_lent_memoryview_in_a_cycle(make):
+    """A memoryview that the collector clears while it is lent ends the process; it is made before the buffer
+    here, so that its turn would come first."""
+    lender = Lender(b"x" * 3000)
+    source = make(b"z" * 3000)
+    for look in (lambda: memoryview(lender), source.pullup):
+        view = look()
+        buf = make()
+        buf.add_reference(view)
+        del view
+        buf.reserve(10)  # which refers to the buffer, as the buffer to it
+        del buf
+        gc.collect()
+    view = memoryview(lender)
+    lender.buf = make()
+    lender.buf.add_reference(view)
+    del view, look
+    gc.collect()
+
+
 def test_what_the_collector_must_not_take():
     """Whatever is reachable by one of the ways that it cannot see stays."""
     for keep in ("view", "reference", "moved", "lock"):
