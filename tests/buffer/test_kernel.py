@@ -19,9 +19,10 @@ DISABLE_SENDFILE = 4
 
 # getppid() marks where what is looked at begins and ends.
 TRACED = (
-    "getppid,openat,mmap,read,readv,pread64,preadv,recvfrom,recvmsg,splice,copy_file_range,"
-    "sendfile,sendto,sendmsg,write,writev,pwrite64,pwritev"
-).split(",")
+    *("getppid", "openat", "mmap", "read", "readv", "pread64", "preadv", "recvfrom", "recvmsg"),
+    *("splice", "copy_file_range", "sendfile", "sendto", "sendmsg"),
+    *("write", "writev", "pwrite64", "pwritev"),
+)
 
 
 @pytest.fixture(scope="session")
@@ -52,7 +53,9 @@ def traced(strace, cython_modules, package_env, tmp_path):
         command += ["-e", f"inject={inject}"] if inject else []
         command += ["-P", str(path)] if path else []
         command += [sys.executable, "-c", program.format(call=call)]
-        result = subprocess.run(command, capture_output=True, text=True, env=package_env, timeout=60)
+        result = subprocess.run(
+            command, capture_output=True, text=True, env=package_env, timeout=60
+        )
         assert result.returncode == 0, result.stderr
         lines = [re.sub(r"^\d+ +", "", line) for line in log.read_text().splitlines()]
         if path is None:
@@ -79,7 +82,9 @@ def test_a_file_leaves_by_sendfile(traced, path):
     # Up to where all has arrived: to compare, the file is read once more.
     output, lines = traced(f"send_file({str(path)!r}, 0)")
     assert output == "whole"
-    opened = next(i for i, line in enumerate(lines) if line.startswith("openat(") and str(path) in line)
+    opened = next(
+        i for i, line in enumerate(lines) if line.startswith("openat(") and str(path) in line
+    )
     arrived = next(
         i for i, line in enumerate(lines) if line.startswith("recvfrom(") and "EAGAIN" in line
     )
@@ -109,7 +114,8 @@ def test_a_hundred_chains_leave_in_one_call(traced, target, call):
     writes = [
         line
         for line in lines
-        if line.split("(")[0] in {"write", "writev", "sendto", "sendmsg"} and "ENOTSOCK" not in line
+        if line.split("(")[0] in {"write", "writev", "sendto", "sendmsg"}
+        and "ENOTSOCK" not in line
         # The report itself.
         and not line.startswith("write(1<")
     ]
