@@ -22,6 +22,7 @@ from cyevent.buffer.types cimport (
 )
 from cyevent.buffer.file cimport evbuffer_file_segment_free
 from cyevent.core.memory cimport mm_free, mm_is_default_, mm_malloc
+from cyevent.core.shutdown cimport event_at_shutdown_
 from cyevent.core.sys cimport set_errno, ENOMEM
 
 cdef extern from *:
@@ -132,6 +133,7 @@ cdef void pool_thread_ends(void *arg) noexcept nogil:
 
 if pool_key_create(pool_thread_ends) != 0:
     pool_depth = 0
+event_at_shutdown_(evbuffer_pool_clear_)
 
 
 cdef chain_pool *pool_make() noexcept nogil:
