@@ -94,7 +94,7 @@ def extensions():
                 [str(path)],
                 extra_compile_args=compile_args,
                 extra_link_args=link_args,
-                libraries=["ws2_32"] if sys.platform == "win32" else [],
+                libraries=["ws2_32", "iphlpapi", "bcrypt"] if sys.platform == "win32" else [],
             )
         )
     return result

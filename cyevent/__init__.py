@@ -17,6 +17,14 @@ from cyevent.buffer.pyfile import FileSegment
 from cyevent.bufferevent.constants import *  # noqa: F403
 from cyevent.bufferevent.pybufferevent import SocketBufferEvent
 from cyevent.core.constants import *  # noqa: F403
+from cyevent.core.diagnostics import (
+    debug_mode,
+    enable_debug_logging,
+    enable_debug_mode,
+    flush_log,
+    set_log_callback,
+    use_logging,
+)
 from cyevent.core.events import Event, Signal, Timer
 from cyevent.core.reactor import Duration, EventBase
 from cyevent.core.watch import CheckWatcher, PrepareWatcher
@@ -41,7 +49,13 @@ __all__ = [
     "Signal",
     "SocketBufferEvent",
     "Timer",
+    "debug_mode",
+    "enable_debug_logging",
+    "enable_debug_mode",
+    "flush_log",
     "get_include",
+    "set_log_callback",
+    "use_logging",
 ]
 __all__ += [_name for _name in dir() if _name.isupper() and _name not in __all__]
 

@@ -13,6 +13,12 @@ from cyevent.buffer.pyfile import FileSegment as FileSegment
 from cyevent.bufferevent.constants import *
 from cyevent.bufferevent.pybufferevent import SocketBufferEvent as SocketBufferEvent
 from cyevent.core.constants import *
+from cyevent.core.diagnostics import debug_mode as debug_mode
+from cyevent.core.diagnostics import enable_debug_logging as enable_debug_logging
+from cyevent.core.diagnostics import enable_debug_mode as enable_debug_mode
+from cyevent.core.diagnostics import flush_log as flush_log
+from cyevent.core.diagnostics import set_log_callback as set_log_callback
+from cyevent.core.diagnostics import use_logging as use_logging
 from cyevent.core.events import Event as Event
 from cyevent.core.events import Signal as Signal
 from cyevent.core.events import Timer as Timer

@@ -7,6 +7,7 @@ function is a pointer that import_cyevent() fills from the modules' __pyx_capi__
 import re
 import runpy
 import sys
+import textwrap
 from pathlib import Path
 
 from Cython.Compiler import ExprNodes, Nodes
@@ -51,7 +52,10 @@ COMPLETE = {
 }
 
 # Structs of the system's headers.
-SYSTEM_STRUCTS = ("addrinfo", "iovec", "sockaddr", "sockaddr_storage", "timespec", "timeval")
+SYSTEM_STRUCTS = ("addrinfo", "iovec", "sockaddr", "sockaddr_storage", "timespec", "timeval", "tm")
+
+# The door whose C text goes into the header as it stands: what cannot be a pointer to a function.
+VERBATIM = "cyevent.net.types"
 
 # Constants that doors share among themselves.
 INTERNAL_CONSTANTS = ("EVBUFFER_CB_DEAD", "EVBUFFER_MAX")
@@ -98,6 +102,7 @@ typedef socklen_t ev_socklen_t;
 #define CYEVENT_VERSION "%(__version__)s"
 #define CYEVENT_C_API_VERSION %(C_API_VERSION)d
 
+%(verbatim)s
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -184,6 +189,7 @@ class Door:
         self.typedefs = []
         self.structs = []
         self.functions = []
+        self.verbatim = ""
         tree = parse_from_strings(
             self.module.replace(".", "_"), path.read_text(), level="module_pxd"
         )
@@ -197,6 +203,8 @@ class Door:
             self.typedefs.append(node)
         elif isinstance(node, Nodes.CStructOrUnionDefNode):
             self.structs.append(node)
+        elif isinstance(node, Nodes.CDefExternNode):
+            self.verbatim += node.verbatim_include or ""
         elif isinstance(node, Nodes.CVarDefNode):
             for declarator in node.declarators:
                 if is_function(declarator):
@@ -425,7 +433,9 @@ def header(doors):
     opaque = [f"{kind} {name}" for name, kind in sorted(writer.tags.items())]
     forward = "".join(f"{tag};\n" for tag in opaque if tag in used)
     loader = LOADER % "\n".join(entries)
-    return "\n".join([PROLOGUE % VERSIONS, "".join(enums), forward + declarations, loader])
+    verbatim = "".join(textwrap.dedent(door.verbatim) for door in doors if door.module == VERBATIM)
+    prologue = PROLOGUE % {**VERSIONS, "verbatim": verbatim.strip() + "\n"}
+    return "\n".join([prologue, "".join(enums), forward + declarations, loader])
 
 
 def main():

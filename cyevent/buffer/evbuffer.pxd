@@ -56,7 +56,8 @@ cdef ev_ssize_t evbuffer_copyout_from(evbuffer *buf, const evbuffer_ptr *pos, vo
 # but leave it to their caller to invoke them.
 cdef int evbuffer_append_nolock_(evbuffer *buf, const void *data, size_t datlen) noexcept nogil
 cdef void evbuffer_discard_nolock_(evbuffer *buf, size_t len) noexcept nogil
-# Copies datlen bytes that are there, beginning `skip` bytes into `chain`. -1 when a file does not give its bytes.
+# Copies datlen bytes that are there, beginning `skip` bytes into `chain`. -1 when a file does not give its
+# bytes.
 cdef int evbuffer_copy_nolock_(evbuffer_chain *chain, size_t skip, void *data,
                                size_t datlen) noexcept nogil
 

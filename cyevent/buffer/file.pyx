@@ -1,22 +1,24 @@
 """Parts of files in a buffer.
 
 Facts. sendfile(2) takes pages from the file's cache to a socket, a pipe or a file; the bytes never enter the
-process. It takes at most 0x7ffff000 at a time, returns 0 at the end of the file, EINVAL for a file or a target that
-it cannot serve, and raises SIGPIPE: there is no MSG_NOSIGNAL for it. To a pipe it is splice(2) inside the kernel
-since Linux 5.12, so there is no second path for pipes here. A mapping shows what the file holds at each moment;
-touching a page behind the file's end is SIGBUS. A system call that is given such a page fails with EFAULT.
+process. It takes at most 0x7ffff000 at a time, returns 0 at the end of the file, EINVAL for a file or a
+target that it cannot serve, and raises SIGPIPE: there is no MSG_NOSIGNAL for it. To a pipe it is splice(2)
+inside the kernel since Linux 5.12, so there is no second path for pipes here. A mapping shows what the file
+holds at each moment; touching a page behind the file's end is SIGBUS. A system call that is given such a page
+fails with EFAULT.
 
 Hazards. Anybody may shrink the file while it is queued. The descriptor's number may be closed by its owner and
 given to another file; that the caller must not do.
 
 Decision. A chain remembers where in the file its bytes are, nothing else, until somebody needs them in memory
-(`chain_ready`), whether or not the buffer drains to a descriptor: a file that passes through a buffer on its way to
-a bufferevent's output still leaves by sendfile(). Loading maps the whole segment once for all its chains; without
-mmap() it reads it. Before mapped bytes are touched fstat() asks whether the file still has them, each time; EIO is
-the answer if not, and the buffer keeps the chain, for its owner to drain. What remains is the moment between that
-question and the touch, and memory that was handed out (pulled up, peeked at): a file that shrinks then means
-SIGBUS. Who cannot trust the file's other users passes EVBUF_FS_DISABLE_MMAP, which closes that gap at the price of
-a copy. Where sendfile() refuses, a part of fixed size is read and written.
+(`chain_ready`), whether or not the buffer drains to a descriptor: a file that passes through a buffer on its
+way to a bufferevent's output still leaves by sendfile(). Loading maps the whole segment once for all its
+chains; without mmap() it reads it. Before mapped bytes are touched fstat() asks whether the file still has
+them, each time; EIO is the answer if not, and the buffer keeps the chain, for its owner to drain. What
+remains is the moment between that question and the touch, and memory that was handed out (pulled up, peeked
+at): a file that shrinks then means SIGBUS. Who cannot trust the file's other users passes
+EVBUF_FS_DISABLE_MMAP, which closes that gap at the price of a copy. Where sendfile() refuses, a part of fixed
+size is read and written.
 """
 
 from libc.errno cimport errno

@@ -6,8 +6,8 @@ into the rest of the last chain and into a new one, which goes back to the pool 
 
 Writing: everything up to IOV_MAX chains leaves in one call. Sockets are written to with MSG_NOSIGNAL, for a
 program that did not ask for it is not to die of SIGPIPE; a descriptor that turns out to be no socket is
-remembered. A part of a file takes a call of its own (file.pyx). What stands before it, such as a response's head,
-leaves with MSG_MORE and the file follows in the same evbuffer_write(): the two share a packet.
+remembered. A part of a file takes a call of its own (file.pyx). What stands before it, such as a response's
+head, leaves with MSG_MORE and the file follows in the same evbuffer_write(): the two share a packet.
 """
 
 from libc.errno cimport errno

@@ -1,5 +1,5 @@
-# Formatted text at a buffer's end. Returns how many bytes were added; -1 without memory, with a frozen end, and for a
-# format that vsnprintf() does not take; then nothing was.
+# Formatted text at a buffer's end. Returns how many bytes were added; -1 without memory, with a frozen end,
+# and for a format that vsnprintf() does not take; then nothing was.
 
 from cyevent.buffer.types cimport evbuffer
 

@@ -1,6 +1,5 @@
 """Formatted text, written into the buffer's space without a copy in between."""
 
-from cyevent.buffer.callbacks cimport evbuffer_invoke_callbacks_
 from cyevent.buffer.reserve cimport evbuffer_commit_space, evbuffer_reserve_space
 from cyevent.buffer.types cimport *
 from cyevent.core.threads cimport EVLOCK_LOCK, EVLOCK_UNLOCK

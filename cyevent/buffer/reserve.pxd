@@ -4,9 +4,9 @@ from cyevent.buffer.types cimport evbuffer, evbuffer_iovec, evbuffer_ptr, ev_ssi
 
 # Makes room for so many bytes: adding them will not allocate.
 cdef int evbuffer_expand(evbuffer *buf, size_t datlen) noexcept nogil
-# Offers space for at least `size` bytes in up to n_vecs pieces: what is there already, and at most one new piece.
-# Returns how many pieces. The caller writes into them, shortens their lengths to what it wrote, and commits, before
-# anything else is done with the buffer.
+# Offers space for at least `size` bytes in up to n_vecs pieces: what is there already, and at most one new
+# piece. Returns how many pieces. The caller writes into them, shortens their lengths to what it wrote, and
+# commits, before anything else is done with the buffer.
 cdef int evbuffer_reserve_space(evbuffer *buf, ev_ssize_t size, evbuffer_iovec *vec,
                                 int n_vecs) noexcept nogil
 # Makes what was written part of the buffer. -1, and no change, for vectors that are not its space.

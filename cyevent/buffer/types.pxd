@@ -68,7 +68,7 @@ cdef enum:
     CHAIN_MULTICAST = 0x04         # extra is an evbuffer_multicast_parent
     CHAIN_FILESEGMENT = 0x08       # extra is an evbuffer_chain_file_segment
     CHAIN_SENDFILE = 0x10          # a file segment that may leave by sendfile()
-    CHAIN_POOL_SHIFT = 28          # top bits: size class + 1 of a chain that came from the pool
+    CHAIN_POOL_SHIFT = 24          # top bits: size class + 1 of a chain that came from the pool
 
 cdef struct evbuffer_chain:
     evbuffer_chain *next

@@ -41,31 +41,10 @@ cdef void event_get_assignment(const event *ev, event_base **base_out, evutil_so
                                short *events_out, event_callback_fn *callback_out,
                                void **arg_out) noexcept nogil
 cdef size_t event_get_struct_event_size() noexcept nogil
-# The callback gets the event when nothing can be running it any more, in the loop's thread.
-cdef int event_finalize(unsigned flags, event *ev, event_finalize_callback_fn callback) noexcept nogil
-cdef int event_free_finalize(unsigned flags, event *ev,
-                             event_finalize_callback_fn callback) noexcept nogil
 cdef const timeval *event_base_init_common_timeout(event_base *base,
                                                    const timeval *duration) noexcept nogil
 cdef void event_base_active_by_fd(event_base *base, evutil_socket_t fd, short what) noexcept nogil
 cdef void event_base_active_by_signal(event_base *base, int signum) noexcept nogil
-
-# libevent's names for timers and signals.
-cdef event *evtimer_new(event_base *base, event_callback_fn callback, void *arg) noexcept nogil
-cdef int evtimer_assign(event *ev, event_base *base, event_callback_fn callback,
-                        void *arg) noexcept nogil
-cdef int evtimer_add(event *ev, const timeval *timeout) noexcept nogil
-cdef int evtimer_del(event *ev) noexcept nogil
-cdef int evtimer_pending(const event *ev, timeval *tv) noexcept nogil
-cdef int evtimer_initialized(const event *ev) noexcept nogil
-cdef event *evsignal_new(event_base *base, int signum, event_callback_fn callback,
-                         void *arg) noexcept nogil
-cdef int evsignal_assign(event *ev, event_base *base, int signum, event_callback_fn callback,
-                         void *arg) noexcept nogil
-cdef int evsignal_add(event *ev, const timeval *timeout) noexcept nogil
-cdef int evsignal_del(event *ev) noexcept nogil
-cdef int evsignal_pending(const event *ev, timeval *tv) noexcept nogil
-cdef int evsignal_initialized(const event *ev) noexcept nogil
 
 # The same in nanoseconds (-1: no timeout); takes the lock.
 cdef int event_add_ns_(event *ev, int64_t timeout) noexcept nogil

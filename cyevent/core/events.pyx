@@ -7,11 +7,15 @@ cimport cython
 from cpython.ref cimport PyObject
 from libc.errno cimport errno
 from libc.stdint cimport int64_t
+from cyevent.core.debug cimport debug_teardown_, EVENT_GONE_FREED_
 from cyevent.core.arguments cimport (
     check_callable, descriptor, duration_ns, event_bits, integer, os_error,
 )
 from cyevent.core.event cimport *
 from cyevent.core.event cimport event_add_ns_
+from cyevent.core.finalize cimport event_finalize
+from cyevent.core.log cimport debugging_
+from cyevent.core.log cimport EVENT_DEBUG_CHECK_, event_debug_flags_
 from cyevent.core.queue cimport in_loop_thread
 from cyevent.core.reactor cimport Duration, py_enter, py_leave, py_loop
 from cyevent.core.sys cimport *
@@ -133,6 +137,10 @@ cdef class Event:
             raise RuntimeError("an event's __init__() was called twice")
         if priority is not None:
             integer(priority, "priority", 0, native.nqueues - 1)
+        if debugging_() and fd >= 0 and not what & EV_SIGNAL and event_debug_flags_ & EVENT_DEBUG_CHECK_ \
+                and not fcntl(fd, F_GETFL) & O_NONBLOCK:
+            # Fatal below the line, where nothing can be raised.
+            raise ValueError(f"fd {fd} must be non-blocking (debug mode is on)")
         self.native.object = <PyObject *>self
         if event_assign(&self.native.ev, native, fd, what, event_fired, &self.native) < 0:
             raise os_error("what")
@@ -151,6 +159,8 @@ cdef class Event:
         # base was never told, in a failed add().
         if self.native.ev.base != NULL and self.native.ev.evcb.flags & PENDING:
             event_del_noblock(&self.native.ev)
+        if debugging_():
+            debug_teardown_(&self.native.ev, EVENT_GONE_FREED_)
 
     cdef EventBase live(self):
         if self.owner is None or self.closed_:

@@ -13,11 +13,12 @@ from cyevent.core.event cimport (
     timeout_process_,
 )
 from cyevent.core.clock cimport timeval_to_ns
-from cyevent.core.log cimport event_warnx_
+from cyevent.core.debug cimport debug_run_, debug_teardown_, debug_wait_, EVENT_GONE_FINALIZED_
+from cyevent.core.log cimport debugging_, event_debugx_, event_warn_, event_warnx_
 from cyevent.core.memory cimport mm_free
 from cyevent.core.once cimport event_base_once_release_
 from cyevent.core.queue cimport (
-    evthread_notify_base_, has_events, insert_active, needs_notify, queue_unlink, remove_active,
+    evthread_notify_base_, has_events, in_loop_thread, insert_active, needs_notify, queue_unlink, remove_active,
 )
 from cyevent.core.signals cimport evsig_claim_
 from cyevent.core.sys cimport set_errno, EDEADLK, EINVAL, EV_LIKELY, EV_UNLIKELY
@@ -73,7 +74,8 @@ cdef inline void restart_timeout(event_base *base, event *ev) noexcept nogil:
             deadline = now + ev.interval
     else:
         deadline = now + ev.interval
-    event_add_nolock_(ev, deadline, True, ev.evcb.common_index)
+    if event_add_nolock_(ev, deadline, True, ev.evcb.common_index) < 0:
+        event_warn_(b"event_base_loop: the timeout of a persistent event is lost")
 
 
 cdef void run_finalizer(event_base *base, event_callback *cb) noexcept nogil:
@@ -85,6 +87,9 @@ cdef void run_finalizer(event_base *base, event_callback *cb) noexcept nogil:
         EVLOCK_LOCK(base.lock)
         return
     ev = callback_to_event(cb)
+    if debugging_():
+        # Before the finalizer, which may assign the event anew.
+        debug_teardown_(ev, EVENT_GONE_FINALIZED_)
     # Read first: event_finalize()'s callback may free the event.
     if cb.closure == EV_CLOSURE_EVENT_FINALIZE_FREE:
         cb.cb.evfinalize(ev, cb.arg)
@@ -137,6 +142,8 @@ cdef int run_queue(event_base *base, event_queue *queue, int limit, int64_t end)
                 event_del_nolock_(callback_to_event(cb), EVENT_DEL_NOBLOCK)
         else:
             remove_active(base, cb)
+        if debugging_() and cb.flags & EVLIST_INIT:
+            debug_run_(callback_to_event(cb))
         if not (cb.flags & EVLIST_INTERNAL):
             count += 1
         base.current_event = cb
@@ -161,18 +168,19 @@ cdef int process_active(event_base *base) noexcept nogil:
     """Runs the most urgent priority that has something of the user's own. Returns how many it ran."""
     cdef int i, count = 0
     cdef int64_t end = 0
+    cdef bint limited
     cdef event_queue *queue
     if base.max_dispatch_interval >= 0:
         end = base_now(base) + base.max_dispatch_interval
-    for i in range(base.nqueues):
+    for i in range(base.queues_allocated):
         queue = &base.queues[i]
         if queue.first == NULL:
             continue
         base.running_priority = i
-        if i < base.limit_callbacks_after_prio:
-            count = run_queue(base, queue, INT_MAX, 0)
-        else:
-            count = run_queue(base, queue, base.max_dispatch_callbacks, end)
+        limited = i >= base.limit_callbacks_after_prio
+        # One call, so that it is compiled into the loop.
+        count = run_queue(base, queue, base.max_dispatch_callbacks if limited else INT_MAX,
+                          end if limited else 0)
         if count:
             # A callback of ours alone does not count: the next priority has its turn too.
             break
@@ -251,6 +259,8 @@ cdef int turn(event_base *base, int flags) noexcept nogil:
     # Forgotten before the wait; the first to need the time after it reads it for all.
     base.cached_ns = 0
     base.time_cacheable = False
+    if debugging_():
+        debug_wait_(base, timeout)
     if base.before_wait != NULL:
         base.before_wait(base.binding)
     result = base.ops.dispatch(&base.host, base.backend, timeout)
@@ -301,10 +311,12 @@ cdef int event_base_loop(event_base *base, int flags) noexcept nogil:
             break
         if not (flags & EVLOOP_NO_EXIT_ON_EMPTY) and not has_events(base) \
                 and not base.event_count_active:
+            event_debugx_(b"event_base_loop: no events registered.")
             result = 1
             break
         ran = turn(base, flags)
         if EV_UNLIKELY(ran == FAILED):
+            event_debugx_(b"event_base_loop: dispatch returned unsuccessfully.")
             result = -1
             break
         if ran == NOTHING:
@@ -377,7 +389,8 @@ cdef int event_base_got_break(event_base *base) noexcept nogil:
 cdef event *event_base_get_running_event(event_base *base) noexcept nogil:
     cdef event *ev = NULL
     EVLOCK_LOCK(base.lock)
-    if base.current_event != NULL and base.current_event.flags & EVLIST_INIT:
+    # In another thread it would be gone before the answer is looked at.
+    if base.current_event != NULL and in_loop_thread(base) and base.current_event.flags & EVLIST_INIT:
         ev = callback_to_event(base.current_event)
     EVLOCK_UNLOCK(base.lock)
     return ev

@@ -9,6 +9,9 @@ cdef int evthread_notify_base_(event_base *base) noexcept nogil
 # Puts a deferred callback on its active queue; 1 if it was not there already.
 cdef int event_callback_activate_nolock_(event_base *base, event_callback *cb) noexcept nogil
 cdef int event_callback_activate_later_nolock_(event_base *base, event_callback *cb) noexcept nogil
+# Makes an event active in the next turn of the loop rather than in this one.
+cdef void event_active_later_nolock_(event *ev, int what) noexcept nogil
+cdef void event_active_later_(event *ev, int what) noexcept nogil
 cdef void event_callback_cancel_nolock_(event_base *base, event_callback *cb) noexcept nogil
 
 # Deferred callbacks: work for the next free moment of the loop, without a descriptor or a timer.

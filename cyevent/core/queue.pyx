@@ -52,6 +52,20 @@ cdef int event_callback_activate_later_nolock_(event_base *base,
     return 1
 
 
+cdef void event_active_later_nolock_(event *ev, int what) noexcept nogil:
+    if ev.evcb.flags & (EVLIST_ACTIVE | EVLIST_ACTIVE_LATER):
+        ev.res |= <short>what
+        return
+    ev.res = <short>what
+    event_callback_activate_later_nolock_(ev.base, &ev.evcb)
+
+
+cdef void event_active_later_(event *ev, int what) noexcept nogil:
+    EVLOCK_LOCK(ev.base.lock)
+    event_active_later_nolock_(ev, what)
+    EVLOCK_UNLOCK(ev.base.lock)
+
+
 cdef void event_callback_cancel_nolock_(event_base *base, event_callback *cb) noexcept nogil:
     if cb.flags & EVLIST_ACTIVE:
         remove_active(base, cb)

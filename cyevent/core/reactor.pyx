@@ -13,6 +13,7 @@ from libc.stdlib cimport free
 from cyevent.core.arguments cimport event_bits, integer, os_error
 from cyevent.core.base cimport *
 from cyevent.core.config cimport *
+from cyevent.core.debug cimport event_debug_unassign
 from cyevent.core.inspect cimport event_base_dump_events, event_base_foreach_event
 from cyevent.core.base cimport event_base_shut_
 from cyevent.core.clock cimport ns_to_timeval
@@ -348,6 +349,7 @@ cdef class EventBase:
         cdef int i
         if self.wakeup_fds[0] >= 0:
             event_del(&self.wakeup_event)
+            event_debug_unassign(&self.wakeup_event)
         for i in range(2):
             if self.wakeup_fds[i] >= 0:
                 close(self.wakeup_fds[i])

@@ -17,11 +17,12 @@ runs at all, but the block belongs to the thread that adds the event, and a chil
 from libc.errno cimport errno
 from libc.stdint cimport uint32_t
 from libc.string cimport memset
+from cyevent.core.debug cimport event_debug_unassign
 from cyevent.core.event cimport event_add_nolock_, event_assign, event_del_nolock_
 from cyevent.core.fdmap cimport evmap_signal_active_
 from cyevent.core.sys cimport *
 from cyevent.core.sys cimport sigaction_t
-from cyevent.core.threads cimport EVLOCK_LOCK, EVLOCK_UNLOCK, evthread_lock_alloc_
+from cyevent.core.threads cimport EVLOCK_LOCK, EVLOCK_UNLOCK, evthread_global_lock_
 from cyevent.core.types cimport *
 from cyevent.backends.vtable cimport backend_host, event_op
 
@@ -63,7 +64,7 @@ cdef event_op signalfd_ops
 # The process's: which bases wait for signals, and what their handler replaced.
 cdef event_base *bases
 cdef sigaction_t saved_actions[128]
-cdef void *tables_lock = evthread_lock_alloc_()
+cdef void *tables_lock = NULL
 
 
 cdef void handle_signal(int signum) noexcept nogil:
@@ -135,6 +136,7 @@ cdef void close_descriptors(event_base *base) noexcept nogil:
     cdef int i
     if base.sig.pipe_added:
         event_del_nolock_(&base.sig.pipe_event, EVENT_DEL_NOBLOCK)
+        event_debug_unassign(&base.sig.pipe_event)
         base.sig.pipe_added = False
     for i in range(2):
         if base.sig.fds[i] >= 0:
@@ -335,6 +337,7 @@ cdef int evsig_reinit_(event_base *base) noexcept nogil:
     return 0
 
 
+evthread_global_lock_(&tables_lock)
 selfpipe_ops.name = b"signal"
 selfpipe_ops.add = selfpipe_add
 selfpipe_ops.delete = selfpipe_delete

@@ -30,6 +30,9 @@ cdef extern from *:
       #define EV_LIKELY(x) __builtin_expect(!!(x), 1)
       #define EV_UNLIKELY(x) __builtin_expect(!!(x), 0)
       #define ev_ctz64(x) __builtin_ctzll(x)
+      #define ev_relaxed(p) __atomic_load_n(p, __ATOMIC_RELAXED)
+      #define ev_set_bits(p, bits) ((void)__atomic_fetch_or(p, bits, __ATOMIC_SEQ_CST))
+      #define ev_clear_bits(p, bits) ((void)__atomic_fetch_and(p, ~(bits), __ATOMIC_SEQ_CST))
     #else
       #define EV_LIKELY(x) (x)
       #define EV_UNLIKELY(x) (x)
@@ -38,6 +41,9 @@ cdef extern from *:
           while (!(x & 1)) { x >>= 1; n++; }
           return n;
       }
+      #define ev_relaxed(p) (*(volatile int *)(p))
+      #define ev_set_bits(p, bits) ((void)_InterlockedOr((volatile long *)(p), bits))
+      #define ev_clear_bits(p, bits) ((void)_InterlockedAnd((volatile long *)(p), ~(bits)))
     #endif
     static inline void set_errno(int value) { errno = value; }
     #endif
@@ -50,6 +56,10 @@ cdef extern from *:
     bint EV_LIKELY(bint x) noexcept nogil
     bint EV_UNLIKELY(bint x) noexcept nogil
     int ev_ctz64(unsigned long long x) noexcept nogil
+    # A word that any thread may read while another sets bits in it.
+    int ev_relaxed(int *word) noexcept nogil
+    void ev_set_bits(int *word, int bits) noexcept nogil
+    void ev_clear_bits(int *word, int bits) noexcept nogil
     # An assignment to libc's errno would make a local variable in Cython.
     void set_errno(int value) noexcept nogil
 

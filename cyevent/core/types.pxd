@@ -233,6 +233,7 @@ cdef struct event_base:
 
     event_queue *queues        # one per priority
     int nqueues
+    int queues_allocated       # at least nqueues: events keep the priorities they have when there are fewer
     event_queue later          # made active at the next turn of the loop
     int event_count            # internal events not counted, here and in the maxima
     int event_count_max

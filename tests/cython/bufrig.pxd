@@ -1,6 +1,6 @@
-# What the tests of buffers start from. A test that is decorated with `in_each_mode` runs with the usual chains and
-# with tiny ones, so that everything crosses chain borders, each with and without locks; new_buffer() and usual()
-# follow the mode.
+# What the tests of buffers start from. A test that is decorated with `in_each_mode` runs with the usual
+# chains and with tiny ones, so that everything crosses chain borders, each with and without locks;
+# new_buffer() and usual() follow the mode.
 
 from cyevent cimport evbuffer
 

@@ -1,11 +1,10 @@
 """Buffers through libevent's names: bytes in, out and from one to the other; space; by reference."""
 
-from libc.stdint cimport uintptr_t
-from libc.string cimport memcmp, memset
+from libc.string cimport memset
 
 from cyevent cimport (
-    ev_ssize_t, evbuffer, evbuffer_add, evbuffer_add_buffer, evbuffer_add_printf,
-    evbuffer_add_reference, evbuffer_commit_space, evbuffer_drain, evbuffer_expand, evbuffer_free,
+    evbuffer, evbuffer_add_buffer, evbuffer_add_printf, evbuffer_add_reference,
+    evbuffer_commit_space, evbuffer_drain, evbuffer_expand, evbuffer_free,
     evbuffer_get_contiguous_space, evbuffer_get_length, evbuffer_iovec, evbuffer_new,
     evbuffer_peek, evbuffer_prepend, evbuffer_prepend_buffer, evbuffer_pullup, evbuffer_remove,
     evbuffer_remove_buffer, evbuffer_reserve_space,
@@ -44,7 +43,7 @@ def test_evbuffer():
     evbuffer_drain(one, <size_t>-1)
     evbuffer_drain(two, <size_t>-1)
     validate(one)
-    for i in range(3):
+    for _ in range(3):
         add(two, zeros)
         evbuffer_add_buffer(one, two)
         validate(one)
@@ -207,7 +206,7 @@ def test_remove_buffer_moves_whole_chains():
     cdef evbuffer_iovec vec[4]
     cdef bytes text = b"0123456789" * 10
     cdef int i
-    for i in range(3):
+    for _ in range(3):
         lend(source, text)
     assert evbuffer_remove_buffer(source, target, 250) == 250
     assert evbuffer_peek(target, -1, NULL, vec, 4) >= 3

@@ -6,13 +6,13 @@ import tempfile
 from libc.errno cimport EAGAIN, EBADF, EINVAL, EIO, errno
 from libc.stdlib cimport free
 from libc.string cimport memset
-from posix.unistd cimport close, ftruncate, pipe, read
+from posix.unistd cimport close, pipe, read
 
 from cyevent cimport (
     event_base_dispatch, event_base_loopexit, event_free, event_new, event, event_base, event_add,
     EV_PERSIST, EV_READ, EV_WRITE, evbuffer, evbuffer_add_buffer, evbuffer_add_buffer_reference,
     evbuffer_add_file, evbuffer_add_file_segment, evbuffer_copyout, evbuffer_drain,
-    EVBUFFER_EOL_LF, evbuffer_eol_style, EVBUFFER_EOL_CRLF, evbuffer_file_segment,
+    EVBUFFER_EOL_LF, EVBUFFER_EOL_CRLF, evbuffer_file_segment,
     evbuffer_file_segment_add_cleanup_cb, evbuffer_file_segment_free, evbuffer_file_segment_new,
     EVBUFFER_FLAG_DRAINS_TO_FD, evbuffer_free, evbuffer_freeze, evbuffer_get_length,
     evbuffer_iovec, evbuffer_peek, evbuffer_prepend, evbuffer_ptr, evbuffer_ptr_set,
@@ -22,7 +22,7 @@ from cyevent cimport (
     EVBUF_FS_DISABLE_LOCKING, EVBUF_FS_DISABLE_MMAP, EVBUF_FS_DISABLE_SENDFILE,
 )
 from bufrig import in_each_mode
-from bufrig cimport add, content, lend, locked, new_buffer, pulled, validate
+from bufrig cimport add, content, lend, new_buffer, pulled, validate
 from rig cimport Rig
 
 cdef enum:

@@ -4,7 +4,7 @@ from libc.stdlib cimport free
 from libc.string cimport memset
 
 from cyevent cimport (
-    event_set_mem_functions, ev_ssize_t, evbuffer, evbuffer_add_buffer, evbuffer_add_reference,
+    event_set_mem_functions, ev_ssize_t, evbuffer, evbuffer_add_buffer,
     evbuffer_commit_space, evbuffer_copyout, evbuffer_copyout_from, evbuffer_drain, evbuffer_eol_style,
     EVBUFFER_EOL_ANY, EVBUFFER_EOL_CRLF, EVBUFFER_EOL_CRLF_STRICT, EVBUFFER_EOL_LF,
     EVBUFFER_EOL_NUL, evbuffer_free, evbuffer_get_length, evbuffer_iovec, evbuffer_peek,
@@ -12,7 +12,7 @@ from cyevent cimport (
     evbuffer_reserve_space, evbuffer_search, evbuffer_search_eol, evbuffer_search_range,
 )
 from bufrig import in_each_mode
-from bufrig cimport add, content, lend, new_buffer, usual, validate
+from bufrig cimport add, lend, new_buffer, validate
 
 # The library changes its memory functions in a process of its own.
 FORKED = ("test_readln_without_memory",)

@@ -3,14 +3,13 @@
 import os
 import tempfile
 
-from libc.stdint cimport uintptr_t
 from libc.stdlib cimport free
 from libc.string cimport memset
 from posix.unistd cimport close
 
 from cyevent cimport (
-    event_base, event_base_dispatch, event_base_free, event_base_loop, event_set_mem_functions,
-    EVLOOP_NONBLOCK, evbuffer, evbuffer_add, evbuffer_add_buffer, evbuffer_add_buffer_reference,
+    event_base_loop, event_set_mem_functions, EVLOOP_NONBLOCK,
+    evbuffer, evbuffer_add, evbuffer_add_buffer, evbuffer_add_buffer_reference,
     evbuffer_add_cb, evbuffer_add_file, evbuffer_add_iovec, evbuffer_add_printf,
     evbuffer_add_reference, evbuffer_add_reference_with_offset, evbuffer_cb_clear_flags,
     evbuffer_cb_entry, EVBUFFER_CB_ENABLED, evbuffer_cb_info, EVBUFFER_CB_NODEFER,
