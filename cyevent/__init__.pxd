@@ -80,7 +80,9 @@ from cyevent.buffer.types cimport (
     evbuffer_cb_func, evbuffer_ref_cleanup_cb, evbuffer_eol_style, evbuffer_ptr_how, ev_ssize_t,
     ev_off_t, EVBUFFER_EOL_ANY, EVBUFFER_EOL_CRLF, EVBUFFER_EOL_CRLF_STRICT, EVBUFFER_EOL_LF,
     EVBUFFER_EOL_NUL, EVBUFFER_PTR_SET, EVBUFFER_PTR_ADD, EVBUFFER_FLAG_DRAINS_TO_FD,
-    EVBUFFER_CB_ENABLED, EVBUFFER_CB_NODEFER,
+    EVBUFFER_CB_ENABLED, EVBUFFER_CB_NODEFER, EVBUFFER_IOVEC_IS_NATIVE_, evbuffer_file_segment,
+    evbuffer_file_segment_cleanup_cb, EVBUF_FS_CLOSE_ON_FREE, EVBUF_FS_DISABLE_MMAP,
+    EVBUF_FS_DISABLE_SENDFILE, EVBUF_FS_DISABLE_LOCKING,
 )
 from cyevent.buffer.evbuffer cimport (
     evbuffer_new, evbuffer_free, evbuffer_enable_locking, evbuffer_lock, evbuffer_unlock,
@@ -91,8 +93,13 @@ from cyevent.buffer.evbuffer cimport (
 )
 from cyevent.buffer.callbacks cimport (
     evbuffer_add_cb, evbuffer_remove_cb_entry, evbuffer_remove_cb, evbuffer_cb_set_flags,
-    evbuffer_cb_clear_flags, evbuffer_defer_callbacks,
+    evbuffer_cb_clear_flags, evbuffer_cb_suspend, evbuffer_cb_unsuspend, evbuffer_defer_callbacks,
 )
+from cyevent.buffer.file cimport (
+    evbuffer_file_segment_new, evbuffer_file_segment_free, evbuffer_file_segment_add_cleanup_cb,
+    evbuffer_add_file_segment, evbuffer_add_file,
+)
+from cyevent.buffer.printf cimport evbuffer_add_printf, evbuffer_add_vprintf, va_list
 from cyevent.buffer.reserve cimport (
     evbuffer_expand, evbuffer_reserve_space, evbuffer_commit_space, evbuffer_peek, evbuffer_pullup,
 )

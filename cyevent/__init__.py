@@ -13,6 +13,7 @@ from cyevent.buffer.pyevbuffer import (
     EvBuffer,
     Reservation,
 )
+from cyevent.buffer.pyfile import FileSegment
 from cyevent.bufferevent.constants import *  # noqa: F403
 from cyevent.bufferevent.pybufferevent import SocketBufferEvent
 from cyevent.core.constants import *  # noqa: F403
@@ -41,6 +42,7 @@ __all__ = [
     "EvBuffer",
     "Event",
     "EventBase",
+    "FileSegment",
     "Listener",
     "PrepareWatcher",
     "Reservation",

@@ -9,6 +9,7 @@ from cyevent.buffer.pyevbuffer import EOL_NUL as EOL_NUL
 from cyevent.buffer.pyevbuffer import BufferCallback as BufferCallback
 from cyevent.buffer.pyevbuffer import EvBuffer as EvBuffer
 from cyevent.buffer.pyevbuffer import Reservation as Reservation
+from cyevent.buffer.pyfile import FileSegment as FileSegment
 from cyevent.bufferevent.constants import *
 from cyevent.bufferevent.pybufferevent import SocketBufferEvent as SocketBufferEvent
 from cyevent.core.constants import *

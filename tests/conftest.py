@@ -22,6 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parents[1]
 if any(Path(entry or ".").resolve() == ROOT for entry in sys.path):
@@ -33,6 +34,11 @@ if any(Path(entry or ".").resolve() == ROOT for entry in sys.path):
 HANG = 150.0
 
 STDERR = pytest.StashKey[int]()
+
+# What takes hours at night takes seconds by day: --hypothesis-profile=nightly, or CYEVENT_NIGHTLY set.
+settings.register_profile("nightly", max_examples=5000, stateful_step_count=80, deadline=None)
+if os.environ.get("CYEVENT_NIGHTLY"):
+    settings.load_profile("nightly")
 
 # The interrupt tests need Python's own handler; a shell's background job inherits SIGINT ignored.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -51,7 +57,8 @@ def pytest_unconfigure(config):
 @pytest.fixture(autouse=True)
 def hang_guard(request):
     """Ends the run with every thread's traceback when one test takes far too long."""
-    faulthandler.dump_traceback_later(HANG, exit=True, file=request.config.stash[STDERR])
+    hang = 7200.0 if settings.get_current_profile_name() == "nightly" else HANG
+    faulthandler.dump_traceback_later(hang, exit=True, file=request.config.stash[STDERR])
     yield
     faulthandler.cancel_dump_traceback_later()
 

@@ -22,6 +22,9 @@ cdef extern from *:
     void write_unraisable(object exception, PyObject *thing)
 
 
+ctypedef void (*buffer_callback_runner)(evbuffer *buf, const evbuffer_cb_info *info, void *arg) noexcept nogil
+
+
 cdef void buffer_changed(evbuffer *buf, const evbuffer_cb_info *info, void *arg) noexcept nogil:
     # From the loop, which may have given the GIL up for a while, or from a call of Python's, which may have
     # too; from C, in any thread.
@@ -30,20 +33,25 @@ cdef void buffer_changed(evbuffer *buf, const evbuffer_cb_info *info, void *arg)
     cdef int token
     if loop != NULL and in_py_loop(loop) and loop.saved != NULL:
         token = py_enter(loop)
-        (<void (*)(void *, const evbuffer_cb_info *) noexcept nogil>run_buffer_callback)(arg, info)
+        (<buffer_callback_runner>run_buffer_callback)(buf, info, arg)
         py_leave(loop, token)
         return
     token = PyGILState_Ensure()
-    (<void (*)(void *, const evbuffer_cb_info *) noexcept nogil>run_buffer_callback)(arg, info)
+    (<buffer_callback_runner>run_buffer_callback)(buf, info, arg)
     PyGILState_Release(token)
 
 
-cdef void run_buffer_callback(void *arg, const evbuffer_cb_info *info) noexcept:
+cdef void run_buffer_callback(evbuffer *buf, const evbuffer_cb_info *info, void *arg) noexcept:
     cdef BufferCallback self = <BufferCallback>arg
     cdef EvBuffer buffer = self.buffer_
     cdef object callback = self.callback_
+    cdef bint busy
     if buffer is None or callback is None:
         return
+    # Within read() and write() the buffer is this thread's, and its callbacks may use it.
+    busy = buffer.busy and buffer.buf == NULL and not buffer.detached
+    if busy:
+        buffer.buf = buf
     try:
         callback(buffer, info.orig_size, info.n_added, info.n_deleted)
     except BaseException as exception:
@@ -51,6 +59,8 @@ cdef void run_buffer_callback(void *arg, const evbuffer_cb_info *info) noexcept:
             buffer.owner.failed(exception, callback)
         else:
             write_unraisable(exception, <PyObject *>callback)
+    if busy:
+        buffer.buf = NULL
 
 
 @cython.final

@@ -14,6 +14,7 @@ from cyevent import (
     EvBuffer,
     Event,
     EventBase,
+    FileSegment,
     Listener,
     PrepareWatcher,
     Signal,
@@ -72,4 +73,9 @@ def buffers() -> bytes:
     views: list[memoryview] = buf.peek()
     with buf.reserve(100) as vectors:
         vectors[0][:2] = b"ok"
+        buf.commit(2)
+    with buf.frozen(front=True) as same, open("/etc/hosts", "rb") as file:
+        same.add_file(file)
+        with FileSegment(file, 0, 1, mmap=False) as segment:
+            same.add_file_segment(segment, length=segment.length)
     return bytes(buf) + buf.remove(3) + bytes(views[0]) + get_include().encode()
