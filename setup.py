@@ -1,8 +1,8 @@
 """Builds one extension module for each .pyx that this platform can use, and the C headers.
 
-CYEVENT_SANITIZE=address,undefined builds with those sanitizers, CYEVENT_DEBUG=1 without optimization and with
-Cython's bounds checks, CYEVENT_ANNOTATE=1 writes Cython's annotated sources beside the C files in build/cython.
-An optimization level in CFLAGS replaces the one from here.
+CYEVENT_SANITIZE=address,undefined builds with those sanitizers (see tools/sanitize.py), CYEVENT_DEBUG=1 without
+optimization and with Cython's bounds checks, CYEVENT_ANNOTATE=1 writes Cython's annotated sources beside the C
+files in build/cython. An optimization level in CFLAGS replaces the one from here.
 """
 
 import os
@@ -94,7 +94,7 @@ def extensions():
                 [str(path)],
                 extra_compile_args=compile_args,
                 extra_link_args=link_args,
-                libraries=["ws2_32"] if sys.platform == "win32" else [],
+                libraries=["ws2_32", "iphlpapi", "bcrypt"] if sys.platform == "win32" else [],
             )
         )
     return result
@@ -131,7 +131,7 @@ class build_ext(_build_ext):
             self.force = True
         super().run()
         keep(record, settings)
-        if not self.inplace:
+        if not self.inplace and not SANITIZERS:
             # `python -m` puts the current folder first, so in a checkout it finds the package's sources
             # before the installed copy: the modules have to be beside them.
             self.copy_extensions_to_source()

@@ -1,7 +1,7 @@
 # libevent's names for code that cimports: `from cyevent cimport event_new, event_add, ...`.
 # Names that end in an underscore are the library's own and stay in their rooms.
 
-from cyevent.core.sys cimport evutil_socket_t, timeval
+from cyevent.core.sys cimport ev_socklen_t, evutil_socket_t, timeval
 from cyevent.core.types cimport (
     event, event_base, event_config, event_callback_fn, event_finalize_callback_fn,
     event_base_foreach_event_cb, event_callback, evwatch, evwatch_prepare_cb, evwatch_check_cb,
@@ -20,6 +20,7 @@ from cyevent.core.memory cimport (
 from cyevent.core.log cimport (
     event_log_cb, event_fatal_cb, event_set_log_callback, event_set_fatal_callback,
     EVENT_LOG_DEBUG, EVENT_LOG_MSG, EVENT_LOG_WARN, EVENT_LOG_ERR,
+    EVENT_DBG_NONE, EVENT_DBG_ALL, event_enable_debug_logging,
 )
 from cyevent.core.threads cimport (
     EVTHREAD_LOCK_API_VERSION, EVTHREAD_CONDITION_API_VERSION, EVTHREAD_LOCKTYPE_RECURSIVE,
@@ -35,11 +36,19 @@ from cyevent.core.event cimport (
     event_add, event_remove_timer, event_del, event_del_block, event_del_noblock, event_active,
     event_pending, event_initialized, event_priority_set, event_get_priority, event_get_fd,
     event_get_base, event_get_events, event_get_callback, event_get_callback_arg,
-    event_get_assignment, event_get_struct_event_size, event_finalize, event_free_finalize,
+    event_get_assignment, event_get_struct_event_size,
     event_base_init_common_timeout, event_base_active_by_fd, event_base_active_by_signal,
+)
+from cyevent.core.shortnames cimport (
     evtimer_new, evtimer_assign, evtimer_add, evtimer_del, evtimer_pending, evtimer_initialized,
     evsignal_new, evsignal_assign, evsignal_add, evsignal_del, evsignal_pending,
     evsignal_initialized,
+)
+from cyevent.core.finalize cimport event_finalize, event_free_finalize
+from cyevent.core.debug cimport event_debug_unassign, event_enable_debug_mode
+from cyevent.core.shutdown cimport libevent_global_shutdown
+from cyevent.core.winthreads cimport (
+    EVTHREAD_USE_WINDOWS_THREADS_IMPLEMENTED, evthread_use_windows_threads,
 )
 from cyevent.core.loop cimport (
     event_base_loop, event_base_dispatch, event_base_loopexit, event_base_loopbreak,
@@ -71,7 +80,9 @@ from cyevent.buffer.types cimport (
     evbuffer_cb_func, evbuffer_ref_cleanup_cb, evbuffer_eol_style, evbuffer_ptr_how, ev_ssize_t,
     ev_off_t, EVBUFFER_EOL_ANY, EVBUFFER_EOL_CRLF, EVBUFFER_EOL_CRLF_STRICT, EVBUFFER_EOL_LF,
     EVBUFFER_EOL_NUL, EVBUFFER_PTR_SET, EVBUFFER_PTR_ADD, EVBUFFER_FLAG_DRAINS_TO_FD,
-    EVBUFFER_CB_ENABLED, EVBUFFER_CB_NODEFER,
+    EVBUFFER_CB_ENABLED, EVBUFFER_CB_NODEFER, EVBUFFER_IOVEC_IS_NATIVE_, evbuffer_file_segment,
+    evbuffer_file_segment_cleanup_cb, EVBUF_FS_CLOSE_ON_FREE, EVBUF_FS_DISABLE_MMAP,
+    EVBUF_FS_DISABLE_SENDFILE, EVBUF_FS_DISABLE_LOCKING,
 )
 from cyevent.buffer.evbuffer cimport (
     evbuffer_new, evbuffer_free, evbuffer_enable_locking, evbuffer_lock, evbuffer_unlock,
@@ -82,8 +93,13 @@ from cyevent.buffer.evbuffer cimport (
 )
 from cyevent.buffer.callbacks cimport (
     evbuffer_add_cb, evbuffer_remove_cb_entry, evbuffer_remove_cb, evbuffer_cb_set_flags,
-    evbuffer_cb_clear_flags, evbuffer_defer_callbacks,
+    evbuffer_cb_clear_flags, evbuffer_cb_suspend, evbuffer_cb_unsuspend, evbuffer_defer_callbacks,
 )
+from cyevent.buffer.file cimport (
+    evbuffer_file_segment_new, evbuffer_file_segment_free, evbuffer_file_segment_add_cleanup_cb,
+    evbuffer_add_file_segment, evbuffer_add_file,
+)
+from cyevent.buffer.printf cimport evbuffer_add_printf, evbuffer_add_vprintf, va_list
 from cyevent.buffer.reserve cimport (
     evbuffer_expand, evbuffer_reserve_space, evbuffer_commit_space, evbuffer_peek, evbuffer_pullup,
 )
@@ -101,7 +117,36 @@ from cyevent.net.util cimport (
     evutil_make_listen_socket_ipv6only, evutil_make_listen_socket_not_ipv6only,
     evutil_make_tcp_listen_socket_deferred, evutil_set_tcp_keepalive, evutil_closesocket,
     evutil_socketpair, evutil_socket_geterror, evutil_socket_error_to_string,
-    evutil_parse_sockaddr_port, evutil_sockaddr_cmp,
+)
+from cyevent.net.types cimport (
+    ev_int8_t, ev_int16_t, ev_int32_t, ev_int64_t, ev_intptr_t, ev_uint8_t, ev_uint16_t, ev_uint32_t,
+    ev_uint64_t, ev_uintptr_t, EV_INT8_MAX, EV_INT8_MIN, EV_INT16_MAX, EV_INT16_MIN, EV_INT32_MAX,
+    EV_INT32_MIN, EV_INT64_MAX, EV_INT64_MIN, EV_UINT8_MAX, EV_UINT16_MAX, EV_UINT32_MAX,
+    EV_UINT64_MAX, EV_SIZE_MAX, EV_SSIZE_MAX, EV_SSIZE_MIN, EVUTIL_INVALID_SOCKET,
+    EVUTIL_SOCKET_ERROR, EVUTIL_SET_SOCKET_ERROR, EVUTIL_SOCK_NONBLOCK, EVUTIL_SOCK_CLOEXEC,
+    EVUTIL_EAI_ADDRFAMILY, EVUTIL_EAI_AGAIN, EVUTIL_EAI_BADFLAGS, EVUTIL_EAI_CANCEL, EVUTIL_EAI_FAIL,
+    EVUTIL_EAI_FAMILY, EVUTIL_EAI_MEMORY, EVUTIL_EAI_NODATA, EVUTIL_EAI_NONAME, EVUTIL_EAI_SERVICE,
+    EVUTIL_EAI_SOCKTYPE, EVUTIL_EAI_SYSTEM, EVUTIL_AI_ADDRCONFIG, EVUTIL_AI_ALL,
+    EVUTIL_AI_CANONNAME, EVUTIL_AI_NUMERICHOST, EVUTIL_AI_NUMERICSERV, EVUTIL_AI_PASSIVE,
+    EVUTIL_AI_V4MAPPED, evutil_addrinfo, evutil_timeradd, evutil_timersub, evutil_timerclear,
+    evutil_timerisset, evutil_snprintf, evutil_vsnprintf, va_list,
+)
+from cyevent.net.sockaddr cimport (
+    evutil_inet_ntop, evutil_inet_pton, evutil_inet_pton_scope, evutil_parse_sockaddr_port,
+    evutil_sockaddr_cmp,
+)
+from cyevent.net.text cimport (
+    tm, evutil_ascii_strcasecmp, evutil_ascii_strncasecmp, evutil_date_rfc1123, evutil_strtoll,
+)
+from cyevent.net.getaddrinfo cimport evutil_freeaddrinfo, evutil_gai_strerror, evutil_getaddrinfo
+from cyevent.net.random cimport (
+    evutil_secure_rng_add_bytes, evutil_secure_rng_get_bytes, evutil_secure_rng_init,
+    evutil_secure_rng_set_urandom_device_file,
+)
+from cyevent.core.monotonic cimport (
+    evutil_monotonic_timer, evutil_monotonic_timer_new, evutil_monotonic_timer_free,
+    evutil_configure_monotonic_time, evutil_gettime_monotonic, evutil_gettimeofday,
+    EV_MONOT_PRECISE, EV_MONOT_FALLBACK,
 )
 from cyevent.net.listener cimport (
     evconnlistener, evconnlistener_cb, evconnlistener_errorcb, evconnlistener_new,

@@ -13,6 +13,7 @@ from cyevent.buffer.pyevbuffer import (
     EvBuffer,
     Reservation,
 )
+from cyevent.buffer.pyfile import FileSegment
 from cyevent.bufferevent.constants import *  # noqa: F403
 from cyevent.bufferevent.pybase import BufferEvent
 from cyevent.bufferevent.pybufferevent import SocketBufferEvent
@@ -20,6 +21,14 @@ from cyevent.bufferevent.pyfilter import FilterBufferEvent
 from cyevent.bufferevent.pypair import PairBufferEvent, bufferevent_pair
 from cyevent.bufferevent.pyratelimit import RateLimitGroup, TokenBucket
 from cyevent.core.constants import *  # noqa: F403
+from cyevent.core.diagnostics import (
+    debug_mode,
+    enable_debug_logging,
+    enable_debug_mode,
+    flush_log,
+    set_log_callback,
+    use_logging,
+)
 from cyevent.core.events import Event, Signal, Timer
 from cyevent.core.reactor import Duration, EventBase
 from cyevent.core.watch import CheckWatcher, PrepareWatcher
@@ -38,6 +47,7 @@ __all__ = [
     "EvBuffer",
     "Event",
     "EventBase",
+    "FileSegment",
     "FilterBufferEvent",
     "Listener",
     "PairBufferEvent",
@@ -49,7 +59,13 @@ __all__ = [
     "Timer",
     "TokenBucket",
     "bufferevent_pair",
+    "debug_mode",
+    "enable_debug_logging",
+    "enable_debug_mode",
+    "flush_log",
     "get_include",
+    "set_log_callback",
+    "use_logging",
 ]
 __all__ += [_name for _name in dir() if _name.isupper() and _name not in __all__]
 

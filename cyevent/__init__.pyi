@@ -9,6 +9,7 @@ from cyevent.buffer.pyevbuffer import EOL_NUL as EOL_NUL
 from cyevent.buffer.pyevbuffer import BufferCallback as BufferCallback
 from cyevent.buffer.pyevbuffer import EvBuffer as EvBuffer
 from cyevent.buffer.pyevbuffer import Reservation as Reservation
+from cyevent.buffer.pyfile import FileSegment as FileSegment
 from cyevent.bufferevent.constants import *
 from cyevent.bufferevent.pybase import BufferEvent as BufferEvent
 from cyevent.bufferevent.pybufferevent import SocketBufferEvent as SocketBufferEvent
@@ -18,6 +19,12 @@ from cyevent.bufferevent.pypair import bufferevent_pair as bufferevent_pair
 from cyevent.bufferevent.pyratelimit import RateLimitGroup as RateLimitGroup
 from cyevent.bufferevent.pyratelimit import TokenBucket as TokenBucket
 from cyevent.core.constants import *
+from cyevent.core.diagnostics import debug_mode as debug_mode
+from cyevent.core.diagnostics import enable_debug_logging as enable_debug_logging
+from cyevent.core.diagnostics import enable_debug_mode as enable_debug_mode
+from cyevent.core.diagnostics import flush_log as flush_log
+from cyevent.core.diagnostics import set_log_callback as set_log_callback
+from cyevent.core.diagnostics import use_logging as use_logging
 from cyevent.core.events import Event as Event
 from cyevent.core.events import Signal as Signal
 from cyevent.core.events import Timer as Timer

@@ -32,15 +32,16 @@ def machine() -> dict[str, Any]:
     }
 
 
-def versions(libevent: str) -> dict[str, str]:
+def versions(libevent: str | None = None) -> dict[str, str]:
     """Names the version of everything that takes part."""
     found = {
         "cyevent": _build.cyevent().__version__,
-        "libevent": libevent,
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "libc": " ".join(platform.libc_ver()),
         "compiler": _build.compiler_version(),
     }
+    if libevent is not None:
+        found["libevent"] = libevent
     for package in ("uvloop", "Cython"):
         try:
             found[package] = importlib.metadata.version(package)

@@ -22,6 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parents[1]
 if any(Path(entry or ".").resolve() == ROOT for entry in sys.path):
@@ -33,6 +34,11 @@ if any(Path(entry or ".").resolve() == ROOT for entry in sys.path):
 HANG = 150.0
 
 STDERR = pytest.StashKey[int]()
+
+# What takes hours at night takes seconds by day: --hypothesis-profile=nightly, or CYEVENT_NIGHTLY set.
+settings.register_profile("nightly", max_examples=5000, stateful_step_count=80, deadline=None)
+if os.environ.get("CYEVENT_NIGHTLY"):
+    settings.load_profile("nightly")
 
 # The interrupt tests need Python's own handler; a shell's background job inherits SIGINT ignored.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -51,7 +57,8 @@ def pytest_unconfigure(config):
 @pytest.fixture(autouse=True)
 def hang_guard(request):
     """Ends the run with every thread's traceback when one test takes far too long."""
-    faulthandler.dump_traceback_later(HANG, exit=True, file=request.config.stash[STDERR])
+    hang = 7200.0 if settings.get_current_profile_name() == "nightly" else HANG
+    faulthandler.dump_traceback_later(hang, exit=True, file=request.config.stash[STDERR])
     yield
     faulthandler.cancel_dump_traceback_later()
 
@@ -151,14 +158,17 @@ def in_child():
     return run
 
 
-# --- Cython test modules --------------------------------------------------------------------------
+# --- what the tests compile themselves ------------------------------------------------------------
 
 
 # Read once and here: sysconfig fills its table at the first use, which is not safe in two threads.
 EXT_SUFFIX = sysconfig.get_config_var("EXT_SUFFIX")
+SANITIZERS = os.environ.get("CYEVENT_SANITIZE", "")
 COMPILER = [
     *shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC")),
-    *("-shared", "-fPIC", "-O0", "-w"),
+    *("-shared", "-fPIC", "-O0"),
+    # As setup.py does it for the package: threads are only checked where both are.
+    *(("-g", "-fno-omit-frame-pointer", f"-fsanitize={SANITIZERS}") if SANITIZERS else ()),
     *(f"-I{sysconfig.get_path(name)}" for name in ("include", "platinclude")),
 ]
 
@@ -167,24 +177,29 @@ COMPILER = [
 OUTDATED = 86400.0
 
 
-def _build_key(sources):
+def _build_key(sources, flags):
     """Changes with anything that the compiled modules depend on."""
     import Cython
 
     import cyevent
 
     doors = sorted(Path(cyevent.__file__).parent.rglob("*.pxd"))
-    digest = hashlib.sha256(f"{Cython.__version__} {sys.version} {platform.machine()}".encode())
-    for path in (*sources, *doors):
+    about = (Cython.__version__, sys.version, platform.machine(), COMPILER, flags)
+    digest = hashlib.sha256(repr(about).encode())
+    for name, text in sources.items():
+        digest.update(name.encode() + text.encode())
+    for path in doors:
         digest.update(path.name.encode())
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 
 
-def _compile(source, folder, env):
+def _compile(name, folder, env, flags):
     """Cython and the C compiler; returns what they had to say if one of them failed."""
-    cython = [sys.executable, "-m", "cython", "-3", source.name]
-    compiler = [*COMPILER, source.stem + ".c", "-o", source.stem + EXT_SUFFIX]
+    cython = [sys.executable, "-m", "cython", "-3", f"{name}.pyx"]
+    compiler = [*COMPILER, *flags, f"{name}.c", "-o", name + EXT_SUFFIX]
+    # A sanitizer's runtime is for what is compiled, and slows the compilers down.
+    env = {key: env[key] for key in env if key not in ("LD_PRELOAD", "PYTHONMALLOC")}
     for command in (cython, compiler):
         done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True)
         if done.returncode:
@@ -193,32 +208,49 @@ def _compile(source, folder, env):
 
 
 @pytest.fixture(scope="session")
-def cython_modules(package_env, request, tmp_path_factory):
-    """The modules of tests/cython, compiled against the package under test: name -> module."""
-    sources = sorted((ROOT / "tests" / "cython").glob("*.p[xy][dx]"))
-    modules = [source for source in sources if source.suffix == ".pyx"]
-    cache = getattr(request.config, "cache", None)
-    parent = cache.mkdir("cyevent-modules") if cache else tmp_path_factory.mktemp("modules")
-    folder = parent / _build_key(sources)
-    if not folder.exists():
-        for build in parent.iterdir():
-            if build.stat().st_mtime < time.time() - OUTDATED:
-                shutil.rmtree(build, ignore_errors=True)
-        # Built aside and renamed when whole: an interrupted run leaves nothing that looks finished,
-        # and of two runs at once the second to be ready uses the first one's.
-        building = Path(tempfile.mkdtemp(dir=parent))
-        for source in sources:
-            shutil.copy(source, building)
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            results = pool.map(lambda source: _compile(source, building, package_env), modules)
-            errors = [error for error in results if error]
-        assert not errors, "\n".join(errors)
+def compile_cython(package_env, request, tmp_path_factory):
+    """Compiles Cython modules against the package under test, or finds them compiled.
+
+    Takes the texts of all .pyx and .pxd files by file name; returns the modules by name.
+    """
+
+    def compile_all(sources, flags=("-w",)):
+        modules = [name.removesuffix(".pyx") for name in sources if name.endswith(".pyx")]
+        cache = getattr(request.config, "cache", None)
+        parent = cache.mkdir("cyevent-modules") if cache else tmp_path_factory.mktemp("modules")
+        folder = parent / _build_key(sources, flags)
+        if not folder.exists():
+            for build in parent.iterdir():
+                if build.stat().st_mtime < time.time() - OUTDATED:
+                    shutil.rmtree(build, ignore_errors=True)
+            # Built aside and renamed when whole: an interrupted run leaves nothing that looks
+            # finished, and of two runs at once the second to be ready uses the first one's.
+            building = Path(tempfile.mkdtemp(dir=parent))
+            for name, text in sources.items():
+                (building / name).write_text(text)
+            with ThreadPoolExecutor(os.cpu_count()) as pool:
+                results = pool.map(
+                    lambda name: _compile(name, building, package_env, flags), modules
+                )
+                errors = [error for error in results if error]
+            if errors:
+                shutil.rmtree(building)
+                pytest.fail("\n".join(errors), pytrace=False)
+            try:
+                building.rename(folder)
+            except OSError:
+                shutil.rmtree(building)
+        sys.path.insert(0, str(folder))
         try:
-            building.rename(folder)
-        except OSError:
-            shutil.rmtree(building)
-    sys.path.insert(0, str(folder))
-    try:
-        yield {source.stem: importlib.import_module(source.stem) for source in modules}
-    finally:
-        sys.path.remove(str(folder))
+            return {name: importlib.import_module(name) for name in modules}
+        finally:
+            sys.path.remove(str(folder))
+
+    return compile_all
+
+
+@pytest.fixture(scope="session")
+def cython_modules(compile_cython):
+    """The modules of tests/cython: name -> module."""
+    sources = sorted((ROOT / "tests" / "cython").glob("*.p[xy][dx]"))
+    return compile_cython({source.name: source.read_text() for source in sources})

@@ -1,12 +1,21 @@
 """Writes the C headers of the package, cyevent/include/cyevent/*.h, from its .pxd doors.
 
-The doors are parsed with Cython's own parser, so that the headers cannot differ from what is compiled. A
-function is a pointer that import_cyevent() fills from the modules' __pyx_capi__.
+The doors are parsed with Cython's own parser, so that the headers cannot differ from what is compiled.
+
+Facts:
+- A Cython module offers its functions as capsules in __pyx_capi__, so there is nothing to link with: a C
+  program finds the addresses at run time.
+- C code takes addresses, also in static initializers, and libevent's users look for macros with #ifdef.
+
+So each function is an inline function that calls through a table. The table is a weak symbol: the files of one
+program or library share it, and one call of import_cyevent() fills it for all of them. A call costs an indirect
+jump, as it does through a shared library's own table. What libevent has as macros are macros here.
 """
 
 import re
 import runpy
 import sys
+import textwrap
 from pathlib import Path
 
 from Cython.Compiler import ExprNodes, Nodes
@@ -51,30 +60,67 @@ COMPLETE = {
 }
 
 # Structs of the system's headers.
-SYSTEM_STRUCTS = ("addrinfo", "iovec", "sockaddr", "sockaddr_storage", "timespec", "timeval")
+SYSTEM_STRUCTS = ("addrinfo", "iovec", "sockaddr", "sockaddr_storage", "timespec", "timeval", "tm")
+
+# Constants that libevent's users look for with #ifdef: where they are 0 the C headers leave them undefined.
+DEFINED_OR_NOT = (
+    "EVTHREAD_USE_PTHREADS_IMPLEMENTED",
+    "EVTHREAD_USE_WINDOWS_THREADS_IMPLEMENTED",
+)
+
+# Functions with variable arguments, which cannot be handed on, and those that take them as a list.
+LISTS = {"evbuffer_add_printf": "evbuffer_add_vprintf"}
+
+# A name of libevent's own in spite of its underscore.
+PUBLIC_ANYHOW = ("EVBUFFER_IOVEC_IS_NATIVE_",)
 
 # Constants that doors share among themselves.
 INTERNAL_CONSTANTS = ("EVBUFFER_CB_DEAD", "EVBUFFER_MAX")
 
+# C++'s own words among those that are names in C.
+CPLUSPLUS_WORDS = (
+    "class",
+    "delete",
+    "export",
+    "new",
+    "operator",
+    "private",
+    "public",
+    "template",
+    "this",
+)
+
 # libevent's header names; each includes the one that holds everything.
-PORTING_HEADERS = ("buffer", "bufferevent", "event", "listener", "thread", "util", "watch")
+PORTING_HEADERS = (
+    "buffer",
+    "bufferevent",
+    "event",
+    "event_struct",
+    "listener",
+    "thread",
+    "util",
+    "watch",
+)
 
 PROLOGUE = """\
 /* The C API of cyevent: libevent's names over the loaded Python package.
  *
  * Generated from the package's .pxd files; do not edit.
  *
- * Call import_cyevent() once in each file that uses the functions, with the GIL held: 0, or -1 with a Python
- * exception set. The functions themselves need no GIL, and never take it.
+ * Call import_cyevent() once in the program or shared library, with the GIL held, before anything else: 0, or
+ * -1 with a Python exception set, and then nothing else may be called. The functions themselves need no GIL,
+ * and never take it.
  */
 #ifndef CYEVENT_H
 #define CYEVENT_H
 
 #include <Python.h>
+#include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 #ifdef _WIN32
 #include <winsock2.h>
 #include <ws2tcpip.h>
@@ -92,20 +138,53 @@ typedef socklen_t ev_socklen_t;
 
 #if defined(__GNUC__) || defined(__clang__)
 #define CYEVENT_UNUSED __attribute__((unused))
+#define CYEVENT_FORMAT(text, first) __attribute__((__format__(__printf__, text, first)))
 #else
 #define CYEVENT_UNUSED
+#define CYEVENT_FORMAT(text, first)
+#endif
+/* One definition for all files that are linked together, and invisible to others. */
+#ifdef _WIN32
+#define CYEVENT_SHARED __declspec(selectany)
+#else
+#define CYEVENT_SHARED __attribute__((weak, visibility("hidden")))
 #endif
 
 #define CYEVENT_VERSION "%(__version__)s"
 #define CYEVENT_C_API_VERSION %(C_API_VERSION)d
+#define LIBEVENT_VERSION "2.2.1-cyevent"
+#define LIBEVENT_VERSION_NUMBER 0x02020100
 
+#define event_get_signal(ev) ((int)event_get_fd(ev))
+#define evuser_new(base, callback, arg) event_new((base), -1, 0, (callback), (arg))
+#define evuser_del(ev) event_del(ev)
+#define evuser_pending(ev, tv) event_pending((ev), 0, (tv))
+#define evuser_initialized(ev) event_initialized(ev)
+#define evuser_trigger(ev) event_active((ev), 0, 0)
+"""
+
+OPENING = """\
 #ifdef __cplusplus
 extern "C" {
 #endif
 """
 
+TABLE_BEGIN = """\
+struct cyevent_functions {
+"""
+
+TABLE_END = """\
+};
+#ifdef _WIN32
+CYEVENT_SHARED struct cyevent_functions cyevent_functions_ = {0};
+#else
+CYEVENT_SHARED struct cyevent_functions cyevent_functions_;
+#endif
+
+"""
+
 LOADER = """\
-typedef struct { const char *module, *name; void *slot; } cyevent_import_entry;
+struct cyevent_import_entry { const char *module, *name; void *slot; };
 
 /* The installed package has to be of the headers' kind: its structs are laid out as they are here. */
 CYEVENT_UNUSED static int cyevent_check_version(void) {
@@ -130,9 +209,10 @@ CYEVENT_UNUSED static int cyevent_check_version(void) {
     return 0;
 }
 
-/* Fills the function pointers of this file. */
+/* Fills the table; calling it again does no harm. */
 CYEVENT_UNUSED static int import_cyevent(void) {
-    static const cyevent_import_entry entries[] = {
+    struct cyevent_functions found;
+    const struct cyevent_import_entry entries[] = {
 %s
     };
     size_t i;
@@ -159,10 +239,11 @@ CYEVENT_UNUSED static int import_cyevent(void) {
             return -1;
         memcpy(entries[i].slot, &function, sizeof(function));
     }
-    if (event_get_struct_event_size() != sizeof(struct event)) {
+    if (found.event_get_struct_event_size() != sizeof(struct event)) {
         PyErr_SetString(PyExc_ImportError, "struct event is not that of the installed cyevent");
         return -1;
     }
+    cyevent_functions_ = found;
     return 0;
 }
 
@@ -185,6 +266,7 @@ class Door:
         self.typedefs = []
         self.structs = []
         self.functions = []
+        self.verbatim = []
         tree = parse_from_strings(
             self.module.replace(".", "_"), path.read_text(), level="module_pxd"
         )
@@ -202,6 +284,25 @@ class Door:
             for declarator in node.declarators:
                 if is_function(declarator):
                     self.functions.append((function_name(declarator), node, declarator))
+        elif isinstance(node, Nodes.CDefExternNode) and gives_public_names(node):
+            # C text, which is needed as it stands.
+            self.verbatim.append(textwrap.dedent(node.verbatim_include).strip("\n") + "\n")
+
+
+def gives_public_names(extern):
+    """Whether a block of C text is where public functions or constants come from."""
+    if not extern.verbatim_include:
+        return False
+    variables = [node for node in statements(extern) if isinstance(node, Nodes.CVarDefNode)]
+    return any(
+        is_public(function_name(declarator))
+        for node in variables
+        for declarator in node.declarators
+    )
+
+
+def is_public(name):
+    return name.startswith((*PREFIXES, *PUBLIC_ENUM)) and not name.endswith("_")
 
 
 def statements(tree):
@@ -229,12 +330,26 @@ def function_name(declarator):
     return str(declarator.name)
 
 
+def c_name(name):
+    """A parameter's name, if need be another: C++ reserves some that C does not."""
+    return f"{name}_" if name in CPLUSPLUS_WORDS else name
+
+
 def is_struct_alias(node):
     """Whether a ctypedef gives a system's struct a second name."""
     return (
         isinstance(node.declarator, Nodes.CNameDeclaratorNode)
         and str(getattr(node.base_type, "name", "")) in SYSTEM_STRUCTS
     )
+
+
+def split_function(declarator):
+    """The stars of a function's result, and the function."""
+    stars = ""
+    while isinstance(declarator, Nodes.CPtrDeclaratorNode):
+        stars += "*"
+        declarator = declarator.base
+    return stars, declarator
 
 
 class Writer:
@@ -287,7 +402,7 @@ class Writer:
 
     def declarator(self, node, name=None):
         if isinstance(node, Nodes.CNameDeclaratorNode):
-            return str(node.name) if name is None else name
+            return c_name(str(node.name)) if name is None else name
         if isinstance(node, Nodes.CPtrDeclaratorNode):
             return "*" + self.declarator(node.base, name)
         if isinstance(node, Nodes.CArrayDeclaratorNode):
@@ -310,12 +425,38 @@ class Writer:
 
     def pointer(self, base, declarator):
         """A function's declaration as that of a pointer with its name."""
-        stars = ""
-        while isinstance(declarator, Nodes.CPtrDeclaratorNode):
-            stars += "*"
-            declarator = declarator.base
-        name = str(declarator.base.name)
-        return f"{self.base_type(base)} {stars}(*{name})({self.arguments(declarator)})"
+        stars, function = split_function(declarator)
+        name = str(function.base.name)
+        return f"{self.base_type(base)} {stars}(*{name})({self.arguments(function)})"
+
+    def wrapper(self, base, declarator):
+        """The function that calls through the table."""
+        stars, function = split_function(declarator)
+        name = str(function.base.name)
+        result = f"{self.base_type(base)} {stars}".rstrip(" ")
+        space = "" if stars else " "
+        names = [c_name(function_name(argument.declarator)) for argument in function.args]
+        if "" in names:
+            raise TypeError(f"{name} has a parameter without a name")
+        head = (
+            f"CYEVENT_UNUSED static inline {result}{space}{name}({self.arguments(function)}) {{\n"
+        )
+        if function.has_varargs:
+            return self.variadic(name, names, head)
+        call = f"cyevent_functions_.{name}({', '.join(names)});"
+        body = call if result == "void" else f"return {call}"
+        return f"{head}    {body}\n}}\n"
+
+    @staticmethod
+    def variadic(name, names, head):
+        """A function like printf() that calls the one with a list. The format is the last parameter."""
+        n = len(names)
+        return (
+            f"CYEVENT_FORMAT({n}, {n + 1}) {head}"
+            f"    va_list arguments_;\n    int result_;\n    va_start(arguments_, {names[-1]});\n"
+            f"    result_ = cyevent_functions_.{LISTS[name]}({', '.join(names)}, arguments_);\n"
+            f"    va_end(arguments_);\n    return result_;\n}}\n"
+        )
 
     def struct(self, node):
         lines = [f"{node.kind} {node.name} {{"]
@@ -339,39 +480,44 @@ def constant(node):
 
 
 def enum(node):
-    items, defines, renumbered = [], [], False
+    """An enum that has a name, as libevent has it. One without stands for macros."""
+    if node.name is None:
+        return macros(node)
+    items, renumbered = [], False
     for item in node.items:
         name = str(item.name)
         if item.value is None and renumbered:
             raise TypeError(f"{name} counts on from a constant that the C headers leave out")
-        if is_internal_constant(name):
-            renumbered = True
-        elif isinstance(item.value, ExprNodes.IntNode) and int(item.value.value, 0) > INT_MAX:
-            # C before C23 has no enumerators beyond int.
-            defines.append(f"#define {name} {constant(item.value)}\n")
-            renumbered = True
-        else:
+        renumbered = is_internal_constant(name)
+        if not renumbered:
             items.append(f"    {name}" + (f" = {constant(item.value)}" if item.value else ""))
-            renumbered = False
-    head = f"enum {node.name} {{" if node.name else "enum {"
-    body = head + "\n" + ",\n".join(items) + "\n};\n" if items else ""
-    return body + "".join(defines)
+    return f"enum {node.name} {{\n" + ",\n".join(items) + "\n};\n" if items else ""
 
 
-INT_MAX = 0x7FFFFFFF
+def macros(node):
+    lines = []
+    for item in node.items:
+        if item.value is None:
+            raise TypeError(f"{item.name} is a macro in C and needs a value")
+        if not is_internal_constant(str(item.name)):
+            lines.append(f"#define {item.name} {constant(item.value)}\n")
+    return "".join(lines)
+
+
 PUBLIC_ENUM = ("EV", "BEV", "LEV")
 INTERNAL_ENUM = ("BEV_SUSPEND_", "EVENT_DEL_", "EVLIST_", "EVWATCH_", "EV_CLOSURE_")
 
 
 def is_internal_constant(name):
+    if name in PUBLIC_ANYHOW:
+        return False
+    if name.startswith(INTERNAL_ENUM) or not name.startswith(PUBLIC_ENUM):
+        return True
     return name.endswith("_") or name in INTERNAL_CONSTANTS
 
 
 def is_public_enum(node):
-    names = [str(item.name) for item in node.items]
-    if any(name.startswith(INTERNAL_ENUM) for name in names):
-        return False
-    return all(name.startswith(PUBLIC_ENUM) for name in names)
+    return not all(is_internal_constant(str(item.name)) for item in node.items)
 
 
 def module_is_internal(module):
@@ -404,7 +550,8 @@ def in_order(structs):
 def header(doors):
     writer = Writer(doors)
     enums = [enum(node) for door in doors for node in door.enums if is_public_enum(node)]
-    typedefs, functions, entries = [], [], []
+    verbatim = [text for door in doors for text in door.verbatim]
+    typedefs, pointers, functions, entries = [], [], [], []
     for door in doors:
         for node in door.typedefs:
             if is_struct_alias(node):
@@ -418,15 +565,24 @@ def header(doors):
         for name, node, declarator in door.functions:
             if not name.startswith(PREFIXES) or name.endswith("_") or not is_nogil(declarator):
                 continue
-            pointer = writer.pointer(node.base_type, declarator)
-            functions.append(f"CYEVENT_UNUSED static {pointer};\n")
-            entries.append(f'        {{"{door.module}", "{name}", (void *)&{name}}},')
-    declarations = "".join([*typedefs, "\n", *structs, "\n", *functions])
+            functions.append(writer.wrapper(node.base_type, declarator))
+            if name in LISTS:
+                continue
+            pointers.append(f"    {writer.pointer(node.base_type, declarator)};\n")
+            entries.append(f'        {{"{door.module}", "{name}", &found.{name}}},')
+    declarations = "".join(
+        [*typedefs, "\n", *structs, "\n", TABLE_BEGIN, *pointers, TABLE_END, *functions]
+    )
     used = set(re.findall(r"\b(?:struct|union) \w+", declarations))
     opaque = [f"{kind} {name}" for name, kind in sorted(writer.tags.items())]
     forward = "".join(f"{tag};\n" for tag in opaque if tag in used)
     loader = LOADER % "\n".join(entries)
-    return "\n".join([PROLOGUE % VERSIONS, "".join(enums), forward + declarations, loader])
+    constants = "".join(enums) + "".join(
+        f"#if !{name}\n#undef {name}\n#endif\n" for name in DEFINED_OR_NOT
+    )
+    return "\n".join(
+        [PROLOGUE % VERSIONS, *verbatim, OPENING, constants, forward + declarations, loader]
+    )
 
 
 def main():

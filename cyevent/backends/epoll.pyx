@@ -38,6 +38,26 @@ cdef extern from *:
     #include <sys/epoll.h>
     #include <sys/syscall.h>
     #include <sys/timerfd.h>
+    /* libc's epoll_wait() is a function to return from, and a cancellation point. After a system call the
+     * processor's return predictions are gone, so that this return alone costs some 50 ns, a fortieth of what
+     * a turn with one ready descriptor takes. Sanitizers watch libc's functions and are left theirs. */
+    #if defined(__x86_64__) && defined(__LP64__) && defined(__GNUC__) \\
+        && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+    static inline int cyevent_epoll_wait(int epfd, struct epoll_event *events, int n, int timeout) {
+        long result;
+        register long fourth __asm__("r10") = timeout;
+        __asm__ volatile("syscall" : "=a"(result)
+                         : "a"((long)SYS_epoll_wait), "D"((long)epfd), "S"(events), "d"((long)n), "r"(fourth)
+                         : "rcx", "r11", "memory");
+        if (result < 0) {
+            errno = (int)-result;
+            return -1;
+        }
+        return (int)result;
+    }
+    #else
+    #define cyevent_epoll_wait epoll_wait
+    #endif
     #ifdef SYS_epoll_pwait2
     static inline int cyevent_epoll_pwait2(int fd, struct epoll_event *events, int n,
                                            const struct timespec *timeout) {
@@ -64,7 +84,7 @@ cdef extern from *:
         timespec it_value
     int epoll_create1(int flags) noexcept nogil
     int epoll_ctl(int epfd, int op, int fd, epoll_event *event) noexcept nogil
-    int epoll_wait(int epfd, epoll_event *events, int n, int timeout) noexcept nogil
+    int cyevent_epoll_wait(int epfd, epoll_event *events, int n, int timeout) noexcept nogil
     int cyevent_epoll_pwait2(int epfd, epoll_event *events, int n,
                              const timespec *timeout) noexcept nogil
     int timerfd_create(int clock, int flags) noexcept nogil
@@ -249,7 +269,7 @@ cdef inline int wait(epoll_state *state, int64_t timeout) noexcept nogil:
     cdef itimerspec alarm
     cdef int64_t ms
     if timeout <= 0:
-        return epoll_wait(state.epfd, state.events, state.nevents, <int>timeout)
+        return cyevent_epoll_wait(state.epfd, state.events, state.nevents, <int>timeout)
     if state.have_pwait2:
         ts.tv_sec = timeout // NS_PER_S
         ts.tv_nsec = timeout % NS_PER_S
@@ -259,11 +279,11 @@ cdef inline int wait(epoll_state *state, int64_t timeout) noexcept nogil:
         alarm.it_value.tv_sec = timeout // NS_PER_S
         alarm.it_value.tv_nsec = timeout % NS_PER_S
         timerfd_settime(state.timerfd, 0, &alarm, NULL)
-        return epoll_wait(state.epfd, state.events, state.nevents, -1)
+        return cyevent_epoll_wait(state.epfd, state.events, state.nevents, -1)
     ms = (timeout + NS_PER_MS - 1) // NS_PER_MS
     if ms > MAX_WAIT_MS:
         ms = MAX_WAIT_MS
-    return epoll_wait(state.epfd, state.events, state.nevents, <int>ms)
+    return cyevent_epoll_wait(state.epfd, state.events, state.nevents, <int>ms)
 
 
 cdef int epoll_dispatch(backend_host *host, void *backend, int64_t timeout) noexcept nogil:

@@ -13,6 +13,10 @@ cdef int evbuffer_remove_cb_entry(evbuffer *buf, evbuffer_cb_entry *entry) noexc
 cdef int evbuffer_remove_cb(evbuffer *buf, evbuffer_cb_func cb, void *cbarg) noexcept nogil
 cdef int evbuffer_cb_set_flags(evbuffer *buf, evbuffer_cb_entry *entry, unsigned flags) noexcept nogil
 cdef int evbuffer_cb_clear_flags(evbuffer *buf, evbuffer_cb_entry *entry, unsigned flags) noexcept nogil
+# Not called while suspended; called once by unsuspending it when the buffer changed meanwhile, with the
+# length at suspension and what the change comes to.
+cdef void evbuffer_cb_suspend(evbuffer *buf, evbuffer_cb_entry *entry) noexcept nogil
+cdef void evbuffer_cb_unsuspend(evbuffer *buf, evbuffer_cb_entry *entry) noexcept nogil
 # From now on callbacks run from the base's loop, once for all changes since.
 cdef int evbuffer_defer_callbacks(evbuffer *buf, event_base *base) noexcept nogil
 

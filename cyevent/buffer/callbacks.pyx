@@ -18,6 +18,7 @@ cdef evbuffer_cb_entry *evbuffer_add_cb(evbuffer *buf, evbuffer_cb_func cb,
     entry.cb = cb
     entry.cbarg = cbarg
     entry.flags = EVBUFFER_CB_ENABLED
+    entry.suspended_size = 0
     entry.prev = NULL
     EVLOCK_LOCK(buf.lock)
     entry.next = buf.callbacks
@@ -84,15 +85,57 @@ cdef int evbuffer_cb_clear_flags(evbuffer *buf, evbuffer_cb_entry *entry,
     return 0
 
 
+cdef void evbuffer_cb_suspend(evbuffer *buf, evbuffer_cb_entry *entry) noexcept nogil:
+    EVLOCK_LOCK(buf.lock)
+    if not entry.flags & CB_SUSPENDED:
+        entry.flags |= CB_SUSPENDED
+        entry.suspended_size = buf.total_len
+    EVLOCK_UNLOCK(buf.lock)
+
+
+cdef void evbuffer_cb_unsuspend(evbuffer *buf, evbuffer_cb_entry *entry) noexcept nogil:
+    cdef evbuffer_cb_info info
+    cdef unsigned flags
+    EVLOCK_LOCK(buf.lock)
+    flags = entry.flags
+    entry.flags &= ~<unsigned>(CB_SUSPENDED | CB_MISSED)
+    if flags & CB_SUSPENDED and flags & CB_MISSED and flags & EVBUFFER_CB_ENABLED:
+        info.orig_size = entry.suspended_size
+        info.n_added = info.n_deleted = 0
+        if buf.total_len >= info.orig_size:
+            info.n_added = buf.total_len - info.orig_size
+        else:
+            info.n_deleted = info.orig_size - buf.total_len
+        # As while it runs in its turn: it may remove itself.
+        buf.walking += 1
+        entry.cb(buf, &info, entry.cbarg)
+        walked(buf)
+    EVLOCK_UNLOCK(buf.lock)
+
+
 cdef void evbuffer_remove_all_callbacks_(evbuffer *buf) noexcept nogil:
     while buf.callbacks != NULL:
         unlink_entry(buf, buf.callbacks)
 
 
+cdef void walked(evbuffer *buf) noexcept nogil:
+    """What was removed while callbacks ran can go."""
+    cdef evbuffer_cb_entry *entry = buf.callbacks
+    cdef evbuffer_cb_entry *following
+    buf.walking -= 1
+    if not buf.dead_callbacks or buf.walking:
+        return
+    buf.dead_callbacks = False
+    while entry != NULL:
+        following = entry.next
+        if entry.flags & <unsigned>EVBUFFER_CB_DEAD:
+            unlink_entry(buf, entry)
+        entry = following
+
+
 cdef void walk(evbuffer *buf, unsigned mask, unsigned wanted, bint clear) noexcept nogil:
     cdef evbuffer_cb_info info
     cdef evbuffer_cb_entry *entry
-    cdef evbuffer_cb_entry *following
     if buf.n_add_for_cb == 0 and buf.n_del_for_cb == 0:
         return
     info.orig_size = buf.total_len + buf.n_del_for_cb - buf.n_add_for_cb
@@ -104,17 +147,12 @@ cdef void walk(evbuffer *buf, unsigned mask, unsigned wanted, bint clear) noexce
     entry = buf.callbacks
     while entry != NULL:
         if (entry.flags & mask) == wanted:
-            entry.cb(buf, &info, entry.cbarg)
+            if entry.flags & CB_SUSPENDED:
+                entry.flags |= CB_MISSED
+            else:
+                entry.cb(buf, &info, entry.cbarg)
         entry = entry.next
-    buf.walking -= 1
-    if buf.dead_callbacks and buf.walking == 0:
-        buf.dead_callbacks = False
-        entry = buf.callbacks
-        while entry != NULL:
-            following = entry.next
-            if entry.flags & <unsigned>EVBUFFER_CB_DEAD:
-                unlink_entry(buf, entry)
-            entry = following
+    walked(buf)
 
 
 cdef void evbuffer_run_callbacks_(evbuffer *buf) noexcept nogil:

@@ -1,5 +1,6 @@
 # Chains: making, sharing and freeing them.
 
+from libc.string cimport memmove
 from cyevent.buffer.types cimport evbuffer_chain, CHAIN_IMMUTABLE
 
 cdef extern from *:
@@ -24,6 +25,8 @@ cdef enum:
     CHAIN_MIN_ALLOC = 1024         # header included
     CHAIN_AUTO_ALLOC = 4096        # chains that grow by themselves stop at this
     CHAIN_MAX = 0x7fffffffffffffff
+    # Moving so many bytes to a chain's start is cheaper than another chain.
+    CHAIN_REALIGN_MOST = 2048
 
 # A chain with at least `size` bytes of its own memory; NULL without memory.
 cdef evbuffer_chain *evbuffer_chain_new_(size_t size) noexcept nogil
@@ -33,6 +36,8 @@ cdef evbuffer_chain *evbuffer_chain_borrow_(size_t extra) noexcept nogil
 cdef void evbuffer_chain_free_(evbuffer_chain *chain) noexcept nogil
 # Frees `chain` and all that follow it.
 cdef void evbuffer_chain_free_all_(evbuffer_chain *chain) noexcept nogil
+# Gives back what the pools keep: at once in this thread, in others when they next free a chain or end.
+cdef void evbuffer_pool_clear_() noexcept nogil
 # How large chains are when nothing demands more; 0 restores the default. For tests: small chains make every
 # operation meet chain borders.
 cdef void evbuffer_set_min_chain_(size_t size) noexcept nogil
@@ -63,3 +68,15 @@ cdef inline size_t chain_space(evbuffer_chain *chain) noexcept nogil:
     if chain.flags & CHAIN_IMMUTABLE:
         return 0
     return chain.buffer_len - chain.misalign - chain.off
+
+
+# Makes room for datlen bytes behind the chain's own by moving those to its start, where that is cheap.
+cdef inline bint chain_realign(evbuffer_chain *chain, size_t datlen) noexcept nogil:
+    if chain.flags & CHAIN_IMMUTABLE or chain.misalign == 0 \
+            or chain.buffer_len - chain.off < datlen \
+            or chain.off > chain.buffer_len / 2 or chain.off > CHAIN_REALIGN_MOST \
+            or not chain_is_ours(chain):
+        return False
+    memmove(chain.buffer, chain_data(chain), chain.off)
+    chain.misalign = 0
+    return True

@@ -1,21 +1,37 @@
 """Chains: making, sharing and freeing them.
 
-A connection that answers a request makes and frees a chain or two each time, so small chains go through a
-pool per thread: it needs no lock, and an idle connection's empty buffers hold no memory. A chain may be
-freed in another thread than the one that made it; it then joins that thread's pool.
+A connection that answers a request makes and frees a chain or two each time, so chains go through a pool per
+thread: it needs no lock, and an idle connection's empty buffers hold no memory. A chain may be freed in
+another thread than the one that made it; it then joins that thread's pool. A pool keeps at most
+CHAIN_POOL_DEPTH chains of 1, 2 and 4 KiB each, 224 KiB in all, and at most CHAIN_POOL_LARGE bytes in larger
+ones; it is freed with its thread. The larger ones are what a stream of 64 KiB pieces runs through: malloc()
+would give their memory back to the system and fault it in again each time, which costs twenty times the
+copying.
+
+What is in a pool always comes from the C library and goes back there. A program's own memory functions see
+all chains that the pool does not have, and what they gave does not get into it; so whatever is replaced at
+whatever time, the pool gives nothing to functions that it did not come from.
 """
+
+from libc.stdint cimport uintptr_t
+from libc.stdlib cimport calloc, free, malloc
 
 from cyevent.buffer.types cimport *
 from cyevent.buffer.types cimport (
-    evbuffer_chain, evbuffer_chain_reference, evbuffer_multicast_parent,
+    evbuffer_chain, evbuffer_chain_file_segment, evbuffer_chain_reference, evbuffer_multicast_parent,
 )
-from cyevent.core.memory cimport mm_malloc, mm_free
+from cyevent.buffer.file cimport evbuffer_file_segment_free
+from cyevent.core.memory cimport mm_free, mm_is_default_, mm_malloc
+from cyevent.core.shutdown cimport event_at_shutdown_
 from cyevent.core.sys cimport set_errno, ENOMEM
 
 cdef extern from *:
     """
     #if defined(_MSC_VER)
       #define EV_THREAD_LOCAL __declspec(thread)
+    #elif defined(__GLIBC__)
+      /* A fixed offset from the thread's register, rather than a call; for one pointer there is always room. */
+      #define EV_THREAD_LOCAL __thread __attribute__((tls_model("initial-exec")))
     #else
       #define EV_THREAD_LOCAL __thread
     #endif
@@ -29,14 +45,30 @@ cdef extern from *:
     #ifndef CHAIN_POOL_DEPTH
       #define CHAIN_POOL_DEPTH 32
     #endif
-    #define CHAIN_POOL_CLASSES 3     /* 1, 2 and 4 KiB */
+    #define CHAIN_POOL_LARGE (2 << 20)
+    #define CHAIN_POOL_SMALL 3       /* 1, 2 and 4 KiB; then 8, 12, ... 128 KiB */
+    #define CHAIN_POOL_CLASSES 34
 
     struct chain_pool_class { void *first; int count; };
-    struct chain_pool { struct chain_pool_class classes[CHAIN_POOL_CLASSES]; int registered; };
-    static EV_THREAD_LOCAL struct chain_pool chain_pool_here;
-    static inline struct chain_pool *chain_pool_get(void) { return &chain_pool_here; }
+    struct chain_pool { struct chain_pool_class classes[CHAIN_POOL_CLASSES]; int epoch; size_t large; };
+    static struct chain_pool chain_pool_ended;
+    static EV_THREAD_LOCAL struct chain_pool *chain_pool_here;
+    static inline struct chain_pool *chain_pool_get(void) { return chain_pool_here; }
+    static inline void chain_pool_set(struct chain_pool *pool) { chain_pool_here = pool; }
+
+    #ifdef _WIN32
+      static int pool_key_create(void (*f)(void *)) { (void)f; return -1; }
+      static int pool_key_set(void *pool) { (void)pool; return -1; }
+    #else
+      #include <pthread.h>
+      static pthread_key_t chain_pool_key;
+      static int pool_key_create(void (*f)(void *)) { return pthread_key_create(&chain_pool_key, f); }
+      static int pool_key_set(void *pool) { return pthread_setspecific(chain_pool_key, pool); }
+    #endif
     """
     int CHAIN_POOL_DEPTH
+    int CHAIN_POOL_LARGE
+    int CHAIN_POOL_SMALL
     int CHAIN_POOL_CLASSES
 
     struct chain_pool_class:
@@ -45,76 +77,158 @@ cdef extern from *:
 
     struct chain_pool:
         chain_pool_class *classes
-        int registered
+        int epoch              # of the last clearing that it followed
+        size_t large           # bytes in the large classes
 
+    # The pool of a thread that ends: nothing is kept any more.
+    chain_pool chain_pool_ended
+    # NULL in a thread that has freed no chain yet.
     chain_pool *chain_pool_get() noexcept nogil
-
-cdef extern from *:
-    """
-    #ifdef _WIN32
-      static int chain_pool_key;
-      static int pool_key_create(void (*f)(void *)) { (void)f; return 0; }
-      static void pool_key_set(void *pool) { (void)pool; }
-    #else
-      #include <pthread.h>
-      static pthread_key_t chain_pool_key;
-      static int pool_key_create(void (*f)(void *)) { return pthread_key_create(&chain_pool_key, f); }
-      static void pool_key_set(void *pool) { pthread_setspecific(chain_pool_key, pool); }
-    #endif
-    """
+    void chain_pool_set(chain_pool *pool) noexcept nogil
     int pool_key_create(void (*f)(void *) noexcept nogil) noexcept nogil
-    void pool_key_set(void *pool) noexcept nogil
+    int pool_key_set(void *pool) noexcept nogil
+
+cdef enum:
+    LINE = 64                  # bytes in a cache line
 
 cdef size_t min_alloc = CHAIN_MIN_ALLOC
 cdef int pool_depth = CHAIN_POOL_DEPTH
+cdef int pool_epoch = 0            # atomic
+
+
+# --- the pool ---------------------------------------------------------------------------------------
+
+cdef inline size_t pool_size(int index) noexcept nogil:
+    if index < CHAIN_POOL_SMALL:
+        return <size_t>CHAIN_MIN_ALLOC << index
+    return <size_t>(index - CHAIN_POOL_SMALL + 2) * CHAIN_AUTO_ALLOC
+
+
+cdef inline int pool_index(size_t alloc) noexcept nogil:
+    """The class of chains larger than CHAIN_AUTO_ALLOC, whose sizes are multiples of that; -1 beyond them."""
+    cdef size_t index = alloc / CHAIN_AUTO_ALLOC + CHAIN_POOL_SMALL - 2
+    return <int>index if index < <size_t>CHAIN_POOL_CLASSES else -1
+
+
+cdef void pool_empty(chain_pool *pool, int begin) noexcept nogil:
+    """From the class `begin` on."""
+    cdef evbuffer_chain *chain
+    cdef int i
+    for i in range(begin, CHAIN_POOL_CLASSES):
+        while pool.classes[i].first != NULL:
+            chain = <evbuffer_chain *>pool.classes[i].first
+            pool.classes[i].first = chain.next
+            free(chain)
+        pool.classes[i].count = 0
+    pool.large = 0
 
 
 cdef void pool_thread_ends(void *arg) noexcept nogil:
     cdef chain_pool *pool = <chain_pool *>arg
-    cdef void *memory
-    cdef int i
-    for i in range(CHAIN_POOL_CLASSES):
-        while pool.classes[i].first != NULL:
-            memory = pool.classes[i].first
-            pool.classes[i].first = (<evbuffer_chain *>memory).next
-            mm_free(memory)
-        pool.classes[i].count = CHAIN_POOL_DEPTH
+    # Other destructors may still free chains.
+    chain_pool_set(&chain_pool_ended)
+    pool_empty(pool, 0)
+    free(pool)
 
 
 if pool_key_create(pool_thread_ends) != 0:
     pool_depth = 0
+event_at_shutdown_(evbuffer_pool_clear_)
 
 
-cdef evbuffer_chain *pool_take(int index) noexcept nogil:
-    cdef chain_pool_class *slot = &chain_pool_get().classes[index]
-    cdef evbuffer_chain *chain = <evbuffer_chain *>slot.first
-    if chain == NULL:
-        return <evbuffer_chain *>mm_malloc(<size_t>CHAIN_MIN_ALLOC << index)
-    slot.first = chain.next
-    slot.count -= 1
+cdef chain_pool *pool_make() noexcept nogil:
+    cdef chain_pool *pool
+    if pool_depth == 0:
+        return NULL
+    pool = <chain_pool *>calloc(1, sizeof(chain_pool))
+    if pool == NULL:
+        return NULL
+    if pool_key_set(pool) != 0:
+        free(pool)
+        return NULL
+    pool.epoch = ev_atomic_load(&pool_epoch)
+    chain_pool_set(pool)
+    return pool
+
+
+cdef void evbuffer_pool_clear_() noexcept nogil:
+    cdef chain_pool *pool = chain_pool_get()
+    ev_atomic_add(&pool_epoch, 1)
+    if pool == NULL or pool == &chain_pool_ended:
+        return
+    pool_key_set(NULL)
+    chain_pool_set(NULL)
+    pool_empty(pool, 0)
+    free(pool)
+
+
+cdef inline evbuffer_chain *pool_take(int index) noexcept nogil:
+    cdef chain_pool *pool = chain_pool_get()
+    cdef evbuffer_chain *chain
+    if pool == NULL or pool.classes[index].first == NULL:
+        return NULL
+    chain = <evbuffer_chain *>pool.classes[index].first
+    pool.classes[index].first = chain.next
+    pool.classes[index].count -= 1
+    if index >= CHAIN_POOL_SMALL:
+        pool.large -= pool_size(index)
     return chain
+
+
+cdef inline bint pool_has_room(chain_pool *pool, int index) noexcept nogil:
+    if index < CHAIN_POOL_SMALL:
+        return pool.classes[index].count < CHAIN_POOL_DEPTH
+    if pool.large + pool_size(index) > <size_t>CHAIN_POOL_LARGE:
+        if pool.classes[index].count:
+            return False
+        # Full of sizes that nobody seems to want any more.
+        pool_empty(pool, CHAIN_POOL_SMALL)
+    pool.large += pool_size(index)
+    return True
 
 
 cdef void pool_give(evbuffer_chain *chain, int index) noexcept nogil:
     cdef chain_pool *pool = chain_pool_get()
-    cdef chain_pool_class *slot = &pool.classes[index]
-    if slot.count >= pool_depth:
-        mm_free(chain)
+    if pool == NULL:
+        pool = pool_make()
+    if pool == NULL or pool == &chain_pool_ended:
+        free(chain)
         return
-    if not pool.registered:
-        pool.registered = True
-        pool_key_set(pool)
-    chain.next = <evbuffer_chain *>slot.first
-    slot.first = chain
-    slot.count += 1
+    if pool.epoch != ev_atomic_load(&pool_epoch):
+        pool_empty(pool, 0)
+        pool.epoch = ev_atomic_load(&pool_epoch)
+    if not pool_has_room(pool, index):
+        free(chain)
+        return
+    chain.next = <evbuffer_chain *>pool.classes[index].first
+    pool.classes[index].first = chain
+    pool.classes[index].count += 1
+
+
+# --- chains -----------------------------------------------------------------------------------------
+
+cdef inline evbuffer_chain *allocate(size_t alloc, int index, unsigned *flags) noexcept nogil:
+    """From the pool's class `index`, if that is one."""
+    cdef evbuffer_chain *chain
+    flags[0] = 0
+    if index < 0 or min_alloc != CHAIN_MIN_ALLOC:
+        return <evbuffer_chain *>mm_malloc(alloc)
+    chain = pool_take(index)
+    if chain == NULL:
+        if not mm_is_default_():
+            return <evbuffer_chain *>mm_malloc(alloc)
+        chain = <evbuffer_chain *>malloc(alloc)
+    flags[0] = <unsigned>(index + 1) << CHAIN_POOL_SHIFT
+    return chain
 
 
 cdef evbuffer_chain *evbuffer_chain_new_(size_t size) noexcept nogil:
     cdef evbuffer_chain *chain
     cdef size_t alloc = min_alloc
     cdef int index = 0
-    cdef unsigned flags = 0
-    if size > <size_t>CHAIN_MAX - CHAIN_AUTO_ALLOC:
+    cdef unsigned flags
+    cdef unsigned char *buffer
+    if size > <size_t>CHAIN_MAX - CHAIN_AUTO_ALLOC - sizeof(evbuffer_chain) - LINE:
         set_errno(ENOMEM)
         return NULL
     size += sizeof(evbuffer_chain)
@@ -124,23 +238,23 @@ cdef evbuffer_chain *evbuffer_chain_new_(size_t size) noexcept nogil:
             index += 1
     else:
         # Doubling large sizes would waste as much as it uses.
-        alloc = (size + CHAIN_AUTO_ALLOC - 1) & ~<size_t>(CHAIN_AUTO_ALLOC - 1)
-        index = CHAIN_POOL_CLASSES
-    if index < CHAIN_POOL_CLASSES and min_alloc == CHAIN_MIN_ALLOC:
-        chain = pool_take(index)
-        flags = <unsigned>(index + 1) << CHAIN_POOL_SHIFT
-    else:
-        chain = <evbuffer_chain *>mm_malloc(alloc)
+        alloc = (size + LINE - 1 + CHAIN_AUTO_ALLOC - 1) & ~<size_t>(CHAIN_AUTO_ALLOC - 1)
+        index = pool_index(alloc)
+    chain = allocate(alloc, index, &flags)
     if chain == NULL:
         set_errno(ENOMEM)
         return NULL
+    buffer = <unsigned char *>chain + sizeof(evbuffer_chain)
+    if size > CHAIN_AUTO_ALLOC:
+        # Copying much to where no cache line begins takes up to a quarter longer.
+        buffer += -<uintptr_t>buffer & (LINE - 1)
     chain.next = NULL
-    chain.buffer_len = alloc - sizeof(evbuffer_chain)
+    chain.buffer_len = alloc - <size_t>(buffer - <unsigned char *>chain)
     chain.misalign = 0
     chain.off = 0
     chain.flags = flags
     chain.refcnt = 1
-    chain.buffer = <unsigned char *>chain + sizeof(evbuffer_chain)
+    chain.buffer = buffer
     return chain
 
 
@@ -172,6 +286,8 @@ cdef void evbuffer_chain_free_(evbuffer_chain *chain) noexcept nogil:
         reference = <evbuffer_chain_reference *>chain_extra(chain)
         if reference.cleanup != NULL:
             reference.cleanup(chain.buffer, chain.buffer_len, reference.arg)
+    elif chain.flags & CHAIN_FILESEGMENT:
+        evbuffer_file_segment_free((<evbuffer_chain_file_segment *>chain_extra(chain)).segment)
     elif chain.flags & CHAIN_MULTICAST:
         parent = (<evbuffer_multicast_parent *>chain_extra(chain)).parent
     mm_free(chain)

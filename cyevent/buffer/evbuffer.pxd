@@ -34,7 +34,7 @@ cdef int evbuffer_freeze(evbuffer *buf, int at_front) noexcept nogil
 cdef int evbuffer_unfreeze(evbuffer *buf, int at_front) noexcept nogil
 
 cdef int evbuffer_add(evbuffer *buf, const void *data, size_t datlen) noexcept nogil
-# Returns how many bytes were added.
+# All or nothing. Returns how many bytes were added.
 cdef size_t evbuffer_add_iovec(evbuffer *buf, evbuffer_iovec *vec, int n_vec) noexcept nogil
 # The memory stays the caller's, unchanged, until cleanup(data, datlen, extra) is called.
 cdef int evbuffer_add_reference(evbuffer *buf, const void *data, size_t datlen,
@@ -46,7 +46,7 @@ cdef int evbuffer_add_reference_with_offset(evbuffer *buf, const void *data, siz
 cdef int evbuffer_prepend(evbuffer *buf, const void *data, size_t size) noexcept nogil
 
 cdef int evbuffer_drain(evbuffer *buf, size_t len) noexcept nogil
-# These return how many bytes they copied.
+# These return how many bytes they copied; -1 also when a file does not give its bytes (errno tells).
 cdef int evbuffer_remove(evbuffer *buf, void *data, size_t datlen) noexcept nogil
 cdef ev_ssize_t evbuffer_copyout(evbuffer *buf, void *data, size_t datlen) noexcept nogil
 cdef ev_ssize_t evbuffer_copyout_from(evbuffer *buf, const evbuffer_ptr *pos, void *data,
@@ -56,9 +56,10 @@ cdef ev_ssize_t evbuffer_copyout_from(evbuffer *buf, const evbuffer_ptr *pos, vo
 # but leave it to their caller to invoke them.
 cdef int evbuffer_append_nolock_(evbuffer *buf, const void *data, size_t datlen) noexcept nogil
 cdef void evbuffer_discard_nolock_(evbuffer *buf, size_t len) noexcept nogil
-cdef void evbuffer_copy_nolock_(evbuffer_chain *chain, size_t skip, void *data,
-                                size_t datlen) noexcept nogil
-
+# Copies datlen bytes that are there, beginning `skip` bytes into `chain`. -1 when a file does not give its
+# bytes.
+cdef int evbuffer_copy_nolock_(evbuffer_chain *chain, size_t skip, void *data,
+                               size_t datlen) noexcept nogil
 
 # Empty chains at the end go, with the space that was reserved in them. Returns where the next chain belongs.
 cdef evbuffer_chain **evbuffer_drop_empty_(evbuffer *buf) noexcept nogil

@@ -1,12 +1,14 @@
 """The evbuffer's life, and bytes in and out of it by copy and by reference."""
 
-from libc.string cimport memcpy, memmove
+from libc.string cimport memcpy
 from cyevent.buffer.chain cimport *
+from cyevent.buffer.file cimport chain_ready
+from cyevent.buffer.reserve cimport evbuffer_make_room_nolock_
 from cyevent.buffer.types cimport *
 from cyevent.buffer.types cimport evbuffer_chain_reference
 from cyevent.core.memory cimport mm_calloc, mm_free
 from cyevent.core.queue cimport event_callback_cancel_nolock_
-from cyevent.core.sys cimport set_errno, ENOMEM, EINVAL, EV_LIKELY
+from cyevent.core.sys cimport set_errno, ENOMEM, EINVAL, EV_LIKELY, EV_UNLIKELY
 from cyevent.core.threads cimport (
     EVLOCK_LOCK, EVLOCK_UNLOCK, evthread_lock_alloc_, evthread_lock_free_,
 )
@@ -14,8 +16,6 @@ from cyevent.core.types cimport EVLIST_ACTIVE, EVLIST_ACTIVE_LATER
 
 cdef enum:
     FIRST_READ_SIZE = 2048         # of memory: a chain and its header
-    # Moving so many bytes to a chain's start is cheaper than another chain.
-    REALIGN_MOST = 2048
 
 
 # --- life -------------------------------------------------------------------------------------------
@@ -179,18 +179,6 @@ cdef void evbuffer_chain_insert_(evbuffer *buf, evbuffer_chain *chain) noexcept 
 
 # --- in ---------------------------------------------------------------------------------------------
 
-cdef inline bint realign(evbuffer_chain *chain, size_t datlen) noexcept nogil:
-    """Makes room behind the chain's bytes by moving them to its start, where that is cheap."""
-    if chain.flags & CHAIN_IMMUTABLE or chain.misalign == 0 \
-            or chain.buffer_len - chain.off < datlen \
-            or chain.off > chain.buffer_len / 2 or chain.off > REALIGN_MOST \
-            or not chain_is_ours(chain):
-        return False
-    memmove(chain.buffer, chain_data(chain), chain.off)
-    chain.misalign = 0
-    return True
-
-
 cdef int append_slow(evbuffer *buf, const void *data, size_t datlen) noexcept nogil:
     """The bytes do not fit into the last chain that holds data."""
     cdef evbuffer_chain *chain = buf.last_with_datap[0]
@@ -199,7 +187,7 @@ cdef int append_slow(evbuffer *buf, const void *data, size_t datlen) noexcept no
     cdef size_t rest = datlen
     cdef size_t alloc
     if chain != NULL:
-        if realign(chain, datlen):
+        if chain_realign(chain, datlen):
             memcpy(chain_space_ptr(chain), data, datlen)
             chain.off += datlen
             return 0
@@ -266,17 +254,24 @@ cdef int evbuffer_add(evbuffer *buf, const void *data, size_t datlen) noexcept n
 
 
 cdef size_t evbuffer_add_iovec(evbuffer *buf, evbuffer_iovec *vec, int n_vec) noexcept nogil:
-    cdef size_t done = 0
+    cdef size_t total = 0
     cdef int i
     EVLOCK_LOCK(buf.lock)
     if not buf.freeze_end:
         for i in range(n_vec):
-            if evbuffer_append_nolock_(buf, vec[i].iov_base, vec[i].iov_len) < 0:
+            if vec[i].iov_len > EVBUFFER_MAX - total:
+                total = <size_t>-1
                 break
-            done += vec[i].iov_len
-        evbuffer_invoke_callbacks_(buf)
+            total += vec[i].iov_len
+        if evbuffer_make_room_nolock_(buf, total) < 0:
+            total = 0
+        else:
+            for i in range(n_vec):
+                # There is room: it cannot fail.
+                evbuffer_append_nolock_(buf, vec[i].iov_base, vec[i].iov_len)
+            evbuffer_invoke_callbacks_(buf)
     EVLOCK_UNLOCK(buf.lock)
-    return done
+    return total
 
 
 cdef int evbuffer_add_reference_with_offset(evbuffer *buf, const void *data, size_t offset,
@@ -420,12 +415,13 @@ cdef int evbuffer_drain(evbuffer *buf, size_t len) noexcept nogil:
     return result
 
 
-cdef void evbuffer_copy_nolock_(evbuffer_chain *chain, size_t skip, void *data,
-                                size_t datlen) noexcept nogil:
-    """Copies datlen bytes that are there, beginning `skip` bytes into `chain`."""
+cdef int evbuffer_copy_nolock_(evbuffer_chain *chain, size_t skip, void *data,
+                               size_t datlen) noexcept nogil:
     cdef char *out = <char *>data
     cdef size_t n
     while datlen:
+        if EV_UNLIKELY(not chain_ready(chain)):
+            return -1
         n = chain.off - skip
         if n > datlen:
             n = datlen
@@ -434,6 +430,7 @@ cdef void evbuffer_copy_nolock_(evbuffer_chain *chain, size_t skip, void *data,
         datlen -= n
         skip = 0
         chain = chain.next
+    return 0
 
 
 cdef int evbuffer_remove(evbuffer *buf, void *data, size_t datlen) noexcept nogil:
@@ -445,11 +442,12 @@ cdef int evbuffer_remove(evbuffer *buf, void *data, size_t datlen) noexcept nogi
         if datlen > 0x7fffffff:
             # The result has to fit.
             datlen = 0x7fffffff
-        if datlen:
-            evbuffer_copy_nolock_(buf.first, 0, data, datlen)
+        if datlen == 0:
+            result = 0
+        elif evbuffer_copy_nolock_(buf.first, 0, data, datlen) == 0:
             evbuffer_discard_nolock_(buf, datlen)
             evbuffer_invoke_callbacks_(buf)
-        result = <int>datlen
+            result = <int>datlen
     EVLOCK_UNLOCK(buf.lock)
     return result
 
@@ -475,8 +473,7 @@ cdef ev_ssize_t evbuffer_copyout_from(evbuffer *buf, const evbuffer_ptr *pos, vo
     if not buf.freeze_start and (pos == NULL or pos.pos >= 0):
         if datlen > length:
             datlen = length
-        if datlen:
-            evbuffer_copy_nolock_(chain, skip, data, datlen)
-        result = <ev_ssize_t>datlen
+        if evbuffer_copy_nolock_(chain, skip, data, datlen) == 0:
+            result = <ev_ssize_t>datlen
     EVLOCK_UNLOCK(buf.lock)
     return result

@@ -7,7 +7,8 @@ into a new one, which goes back to the pool if it was not needed.
 
 Writing: everything up to IOV_MAX chains leaves in one call. Sockets are written to with MSG_NOSIGNAL, for a
 program that did not ask for it is not to die of SIGPIPE; a descriptor that turns out to be no socket is
-remembered.
+remembered. A part of a file takes a call of its own (file.pyx). What stands before it, such as a response's
+head, leaves with MSG_MORE and the file follows in the same evbuffer_write(): the two share a packet.
 """
 
 from libc.errno cimport errno
@@ -18,11 +19,21 @@ from cyevent.buffer.chain cimport *
 from cyevent.buffer.evbuffer cimport (
     EVBUFFER_MAX, evbuffer_chain_insert_, evbuffer_discard_nolock_,
 )
+from cyevent.buffer.file cimport (
+    evbuffer_file_chain_in_memory_, evbuffer_file_chain_load_, evbuffer_file_chain_write_,
+)
 from cyevent.buffer.types cimport *
 from cyevent.core.sys cimport EINTR, MSG_NOSIGNAL, read, readv, recv, write, writev, send
 from cyevent.core.threads cimport EVLOCK_LOCK, EVLOCK_UNLOCK
 
 cdef extern from *:
+    """
+    #ifndef MSG_MORE
+      #define MSG_MORE 0
+    #endif
+    """
+    int MSG_MORE
+
     struct msghdr:
         iovec *msg_iov
         size_t msg_iovlen
@@ -131,42 +142,79 @@ cdef int evbuffer_read(evbuffer *buf, evutil_socket_t fd, int howmuch) noexcept 
     return result
 
 
-cdef ssize_t write_one(evbuffer *buf, evutil_socket_t fd, const void *data, size_t n) noexcept nogil:
+cdef inline bint leaves_as_file(const evbuffer_chain *chain) noexcept nogil:
+    return chain.flags & CHAIN_FILESEGMENT and not evbuffer_file_chain_in_memory_(<evbuffer_chain *>chain)
+
+
+cdef ssize_t write_one(evbuffer *buf, evutil_socket_t fd, const void *data, size_t n, int flags) noexcept nogil:
     cdef ssize_t result
     if not buf.plain_fd:
-        result = send(fd, data, n, MSG_NOSIGNAL)
+        result = send(fd, data, n, flags)
         if result >= 0 or errno != ENOTSOCK:
             return result
         buf.plain_fd = True
     return write(fd, data, n)
 
 
-cdef ssize_t write_many(evbuffer *buf, evutil_socket_t fd, size_t howmuch) noexcept nogil:
+cdef ssize_t write_memory(evbuffer *buf, evutil_socket_t fd, size_t howmuch, size_t *offered) noexcept nogil:
+    """Writes what is in memory, up to the first part of a file that is not."""
     cdef iovec vec[VECTORS]
     cdef msghdr message
     cdef evbuffer_chain *chain = buf.first
     cdef ssize_t result
+    cdef int flags = MSG_NOSIGNAL
     cdef int n = 0
+    offered[0] = 0
     while chain != NULL and howmuch and n < VECTORS:
+        if chain.flags & CHAIN_FILESEGMENT:
+            if not evbuffer_file_chain_in_memory_(chain):
+                flags |= MSG_MORE
+                break
+            if evbuffer_file_chain_load_(chain) < 0:
+                if n == 0:
+                    return -1
+                break
         vec[n].iov_base = chain_data(chain)
         vec[n].iov_len = chain.off if chain.off < howmuch else howmuch
         howmuch -= vec[n].iov_len
+        offered[0] += vec[n].iov_len
         n += 1
         chain = chain.next
+    if n == 1:
+        return write_one(buf, fd, vec[0].iov_base, vec[0].iov_len, flags)
     if not buf.plain_fd:
         memset(&message, 0, sizeof(message))
         message.msg_iov = vec
         message.msg_iovlen = n
-        result = sendmsg(fd, &message, MSG_NOSIGNAL)
+        result = sendmsg(fd, &message, flags)
         if result >= 0 or errno != ENOTSOCK:
             return result
         buf.plain_fd = True
     return writev(fd, vec, n)
 
 
+cdef ssize_t write_front(evbuffer *buf, evutil_socket_t fd, size_t howmuch, size_t *offered) noexcept nogil:
+    """One system call's worth. offered: how much it could have taken."""
+    cdef evbuffer_chain *chain = buf.first
+    cdef ssize_t n
+    while True:
+        if leaves_as_file(chain):
+            offered[0] = 0
+            n = evbuffer_file_chain_write_(chain, fd, howmuch)
+        elif chain.off >= howmuch and not chain.flags & CHAIN_FILESEGMENT:
+            offered[0] = howmuch
+            n = write_one(buf, fd, chain_data(chain), howmuch, MSG_NOSIGNAL)
+        else:
+            n = write_memory(buf, fd, howmuch, offered)
+        if n >= 0 or errno != EINTR:
+            return n
+
+
 cdef int evbuffer_write_atmost(evbuffer *buf, evutil_socket_t fd, ev_ssize_t howmuch) noexcept nogil:
     cdef ssize_t n = -1
     cdef size_t limit
+    cdef size_t offered = 0
+    cdef size_t done = 0
     EVLOCK_LOCK(buf.lock)
     limit = buf.total_len
     if howmuch >= 0 and <size_t>howmuch < limit:
@@ -175,15 +223,17 @@ cdef int evbuffer_write_atmost(evbuffer *buf, evutil_socket_t fd, ev_ssize_t how
         # More than that Linux does not write at once.
         limit = 0x7ffff000
     if limit and not buf.freeze_start:
-        while True:
-            if buf.first.off >= limit:
-                n = write_one(buf, fd, chain_data(buf.first), limit)
-            else:
-                n = write_many(buf, fd, limit)
-            if n >= 0 or errno != EINTR:
-                break
+        n = write_front(buf, fd, limit, &offered)
         if n > 0:
             evbuffer_discard_nolock_(buf, <size_t>n)
+            done = <size_t>n
+            if done == offered and done < limit and leaves_as_file(buf.first):
+                # The head went with MSG_MORE. If this fails the next call will tell.
+                n = write_front(buf, fd, limit - done, &offered)
+                if n > 0:
+                    evbuffer_discard_nolock_(buf, <size_t>n)
+                    done += <size_t>n
+            n = <ssize_t>done
             evbuffer_invoke_callbacks_(buf)
     EVLOCK_UNLOCK(buf.lock)
     return <int>n

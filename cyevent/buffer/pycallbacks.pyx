@@ -4,8 +4,7 @@ cimport cython
 from cpython.ref cimport PyObject
 from cyevent.buffer.callbacks cimport *
 from cyevent.buffer.types cimport EVBUFFER_CB_ENABLED, EVBUFFER_CB_NODEFER
-from cyevent.core.queue cimport in_loop_thread
-from cyevent.core.reactor cimport py_enter, py_leave, py_loop
+from cyevent.core.reactor cimport in_py_loop, py_enter, py_leave, py_loop
 from cyevent.core.threads cimport EVLOCK_UNLOCK
 from cyevent.core.types cimport event_base
 
@@ -23,28 +22,36 @@ cdef extern from *:
     void write_unraisable(object exception, PyObject *thing)
 
 
+ctypedef void (*buffer_callback_runner)(evbuffer *buf, const evbuffer_cb_info *info, void *arg) noexcept nogil
+
+
 cdef void buffer_changed(evbuffer *buf, const evbuffer_cb_info *info, void *arg) noexcept nogil:
     # From the loop, which may have given the GIL up for a while, or from a call of Python's, which may have
     # too; from C, in any thread.
     cdef event_base *base = buf.cb_queue
     cdef py_loop *loop = <py_loop *>base.binding if base != NULL else NULL
     cdef int token
-    if loop != NULL and loop.looping and loop.saved != NULL and in_loop_thread(base):
+    if loop != NULL and in_py_loop(loop) and loop.saved != NULL:
         token = py_enter(loop)
-        (<void (*)(void *, const evbuffer_cb_info *) noexcept nogil>run_buffer_callback)(arg, info)
+        (<buffer_callback_runner>run_buffer_callback)(buf, info, arg)
         py_leave(loop, token)
         return
     token = PyGILState_Ensure()
-    (<void (*)(void *, const evbuffer_cb_info *) noexcept nogil>run_buffer_callback)(arg, info)
+    (<buffer_callback_runner>run_buffer_callback)(buf, info, arg)
     PyGILState_Release(token)
 
 
-cdef void run_buffer_callback(void *arg, const evbuffer_cb_info *info) noexcept:
+cdef void run_buffer_callback(evbuffer *buf, const evbuffer_cb_info *info, void *arg) noexcept:
     cdef BufferCallback self = <BufferCallback>arg
     cdef EvBuffer buffer = self.buffer_
     cdef object callback = self.callback_
+    cdef bint busy
     if buffer is None or callback is None:
         return
+    # Within read() and write() the buffer is this thread's, and its callbacks may use it.
+    busy = buffer.busy and buffer.buf == NULL and not buffer.detached
+    if busy:
+        buffer.buf = buf
     try:
         callback(buffer, info.orig_size, info.n_added, info.n_deleted)
     except BaseException as exception:
@@ -52,6 +59,8 @@ cdef void run_buffer_callback(void *arg, const evbuffer_cb_info *info) noexcept:
             buffer.owner.failed(exception, callback)
         else:
             write_unraisable(exception, <PyObject *>callback)
+    if busy:
+        buffer.buf = NULL
 
 
 @cython.final

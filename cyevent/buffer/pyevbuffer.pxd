@@ -1,6 +1,5 @@
 # The evbuffer's extension class.
 
-from cyevent.buffer.pybytes cimport Reservation as Space
 from cyevent.buffer.types cimport evbuffer, evbuffer_ptr
 from cyevent.core.reactor cimport EventBase
 
@@ -14,7 +13,7 @@ cdef class EvBuffer:
     cdef bint detached         # what was borrowed is given back
     cdef EventBase owner       # whose exception handler gets what a callback raises; or None
     cdef list callbacks        # the BufferCallbacks that are added
-    cdef Space reserved  # what commit() is about
+    cdef object reserved       # the Reservation that commit() is about, or None
     cdef object __weakref__
 
     # The struct, locked. Raises ValueError when closed. leave() unlocks it.

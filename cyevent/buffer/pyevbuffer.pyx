@@ -1,9 +1,13 @@
 """EvBuffer: the evbuffer for Python."""
 
+cimport cython
 from cpython.buffer cimport (
-    Py_buffer, PyBuffer_Release, PyBUF_WRITABLE, PyObject_CheckBuffer, PyObject_GetBuffer,
+    Py_buffer, PyBuffer_Release, PyBUF_WRITABLE, PyObject_GetBuffer,
 )
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from cpython.bytes cimport (
+    PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE,
+)
+from cpython.ref cimport PyObject
 from libc.errno cimport errno
 from cyevent.buffer.callbacks cimport evbuffer_invoke_callbacks_
 from cyevent.buffer.chain cimport *
@@ -11,13 +15,17 @@ from cyevent.buffer.evbuffer cimport *
 from cyevent.buffer.evbuffer cimport (
     evbuffer_copy_nolock_, evbuffer_decref_and_unlock_, evbuffer_discard_nolock_,
 )
+from cyevent.buffer.file cimport evbuffer_add_file, evbuffer_add_file_segment, evbuffer_load_nolock_
 from cyevent.buffer.io cimport *
-from cyevent.buffer.pybytes import Reservation  # no-cython-lint
 from cyevent.buffer.pybytes cimport (
-    add_object, add_object_reference, chain_view, frozen_or_memory, get_bytes, take_bytes,
+    add_object, add_object_reference, chain_view, drop_everything, frozen_or_memory, get_bytes, hold_bytes,
+    take_bytes, visit_function, visit_lenders,
 )
 from cyevent.buffer.pycallbacks import BufferCallback  # no-cython-lint
 from cyevent.buffer.pycallbacks cimport BufferCallback as Callback, buffer_changed
+from cyevent.buffer.pycontexts import Frozen, Reservation  # no-cython-lint
+from cyevent.buffer.pycontexts cimport Reservation as Space, frozen_end, reserve_space
+from cyevent.buffer.pyfile cimport FileSegment, close_descriptor, descriptor_of_our_own, no_segment
 from cyevent.buffer.reserve cimport *
 from cyevent.buffer.search cimport *
 from cyevent.buffer.transfer cimport *
@@ -31,11 +39,23 @@ cdef extern from "Python.h":
     bint PyLong_CheckExact(object value)
     long long PyLong_AsLongLongAndOverflow(object value, int *overflow) except? -2
 
+ctypedef int (*traverse_function)(PyObject *thing, visit_function visit, void *arg) noexcept
+ctypedef int (*clear_function)(PyObject *thing) noexcept
+
+cdef extern from "Python.h":
+    ctypedef struct PyTypeObject:
+        traverse_function tp_traverse
+        clear_function tp_clear
+
 EOL_ANY = EVBUFFER_EOL_ANY
 EOL_CRLF = EVBUFFER_EOL_CRLF
 EOL_CRLF_STRICT = EVBUFFER_EOL_CRLF_STRICT
 EOL_LF = EVBUFFER_EOL_LF
 EOL_NUL = EVBUFFER_EOL_NUL
+
+
+# From this size on a bytes object is held rather than copied, where it has no room to be copied to.
+cdef Py_ssize_t hold_least = 1024
 
 
 cdef inline Py_ssize_t size_argument(object n, str name) except -2:
@@ -51,6 +71,22 @@ cdef inline Py_ssize_t size_argument(object n, str name) except -2:
 
 cdef inline Py_ssize_t count_argument(object n, str name) except -2:
     return <Py_ssize_t>integer(n, name, 0, PY_SSIZE_T_MAX)
+
+
+cdef object not_found(str what):
+    """None, unless the search ended at a part of a file that cannot be had."""
+    if errno:
+        raise os_error(what)
+    return None
+
+
+cdef int get_writable(object target, Py_buffer *view) except -1:
+    try:
+        PyObject_GetBuffer(target, view, PyBUF_WRITABLE)
+    except (TypeError, BufferError) as error:
+        raise TypeError(f"target must be a writable and contiguous bytes-like object, "
+                        f"not {type(target).__name__}") from error
+    return 0
 
 
 # --- the buffer -------------------------------------------------------------------------------------
@@ -117,11 +153,22 @@ cdef class EvBuffer:
 
     # In.
 
+    @cython.binding(False)
+    @cython.embedsignature.format("clinic")
     def add(self, data):
-        """Copies a bytes-like object's bytes to the end."""
-        cdef evbuffer *buf = self.enter()
+        """Puts a bytes-like object's bytes at the end.
+
+        They are copied, but for a large bytes object, which never changes: it may be held instead.
+        """
+        cdef evbuffer *buf = self.buf
+        if buf == NULL or buf.lock != NULL:
+            buf = self.enter()
         try:
-            add_object(buf, data, "data")
+            if PyBytes_CheckExact(data) and PyBytes_GET_SIZE(data) >= hold_least and not self.borrowed \
+                    and (buf.last == NULL or chain_space(buf.last) < <size_t>PyBytes_GET_SIZE(data)):
+                hold_bytes(buf, data)
+            else:
+                add_object(buf, data, "data")
         finally:
             EVLOCK_UNLOCK(buf.lock)
 
@@ -129,7 +176,8 @@ cdef class EvBuffer:
         """Puts a bytes-like object's bytes, or a part of them, at the end without copying.
 
         The object is held, and its bytes must not change, until the last of them has left every buffer that
-        they were moved or referred to.
+        they were moved or referred to. It may refer to the buffer; the cyclic collector sees that if the buffer
+        has no lock and is no bufferevent's, the object is no memoryview, and no view shows its bytes.
         """
         cdef Py_ssize_t begin = count_argument(offset, "offset")
         cdef Py_ssize_t n = size_argument(length, "length")
@@ -150,6 +198,46 @@ cdef class EvBuffer:
             PyBuffer_Release(&view)
             if result < 0:
                 frozen_or_memory(buf, True)
+        finally:
+            EVLOCK_UNLOCK(buf.lock)
+
+    def add_file(self, file, offset=0, length=-1):
+        """Puts a part of a file at the end: `length` bytes from `offset` on, -1 for the rest of it.
+
+        The bytes stay in the file. They go by sendfile() where the buffer is written to a socket, and are
+        mapped where somebody looks at them. The file may be closed at once; if it becomes shorter, what needs
+        the bytes raises OSError (EIO), and views of them must not be touched. ValueError when the file does
+        not have the bytes.
+        """
+        cdef long long begin = integer(offset, "offset", 0, PY_SSIZE_T_MAX)
+        cdef Py_ssize_t n = size_argument(length, "length")
+        cdef int fd = descriptor_of_our_own(file, "file")
+        cdef evbuffer *buf
+        cdef int code
+        try:
+            buf = self.enter()
+        except BaseException:
+            close_descriptor(fd)
+            raise
+        try:
+            set_errno(0)
+            if evbuffer_add_file(buf, fd, begin, n) < 0:
+                code = errno
+                close_descriptor(fd)
+                if buf.freeze_end:
+                    frozen_or_memory(buf, False)
+                no_segment(code, begin, n)
+        finally:
+            EVLOCK_UNLOCK(buf.lock)
+
+    def add_file_segment(self, FileSegment segment not None, offset=0, length=-1):
+        """Puts a part of a FileSegment at the end, in the way of `add_file`; -1 for the rest of it."""
+        cdef long long begin = segment.check_part(offset, length)
+        cdef Py_ssize_t n = size_argument(length, "length")
+        cdef evbuffer *buf = self.enter()
+        try:
+            if evbuffer_add_file_segment(buf, segment.segment, begin, n) < 0:
+                frozen_or_memory(buf, False)
         finally:
             EVLOCK_UNLOCK(buf.lock)
 
@@ -195,62 +283,26 @@ cdef class EvBuffer:
             raise ValueError("other must not hold referenced bytes of a buffer or be this buffer")
         return 0
 
-    def reserve(self, n, pieces=1):
-        """Offers space for at least n bytes at the end, in up to `pieces` (1 or 2) writable memoryviews.
+    def reserve(self, n):
+        """Returns space for n bytes, to be written and then added at the end: a Reservation.
 
-        For a with-statement: `with buf.reserve(100) as views: ...; buf.commit(n)`. Nothing is added without
-        commit(), and nothing else may be done with the buffer before.
+        `with buf.reserve(n) as vectors:` gives writable memoryviews, n bytes together. The end of the block
+        adds them all, `buf.commit(k)` in the block only the first k, and an exception none. The buffer may
+        change meanwhile: the bytes come to the end that it has when they are committed.
+        The space is not cleared; write what you commit.
         """
-        cdef evbuffer *buf
-        cdef Space space
-        cdef evbuffer_chain *chain
-        cdef Py_ssize_t count = count_argument(n, "n")
-        cdef int most = <int>integer(pieces, "pieces", 1, 2)
-        cdef int i
-        buf = self.enter()
-        try:
-            space = Space.__new__(Space)
-            space.views = []
-            space.nvec = evbuffer_reserve_space(buf, count, space.vec, most)
-            if space.nvec < 0:
-                frozen_or_memory(buf, False)
-            chain = buf.last_with_datap[0]
-            for i in range(space.nvec):
-                while chain_space(chain) == 0 or chain_space_ptr(chain) != space.vec[i].iov_base:
-                    chain = chain.next
-                space.views.append(chain_view(chain, space.vec[i].iov_base, space.vec[i].iov_len,
-                                              False))
-            self.reserved = space
-            return space
-        finally:
-            EVLOCK_UNLOCK(buf.lock)
+        cdef Space space = reserve_space(self, count_argument(n, "n"))
+        self.reserved = space
+        return space
 
     def commit(self, n):
-        """Adds the first n bytes of the reserved space. RuntimeError when the buffer changed since
-        `reserve`."""
-        cdef Py_ssize_t left = count_argument(n, "n")
-        cdef evbuffer *buf = self.enter()
-        cdef Space space = self.reserved
-        cdef evbuffer_iovec vec[2]
-        cdef int i
-        try:
-            if space is None or not space.nvec:
-                raise RuntimeError("no space is reserved")
-            for i in range(space.nvec):
-                vec[i] = space.vec[i]
-                if <Py_ssize_t>vec[i].iov_len > left:
-                    vec[i].iov_len = left
-                left -= vec[i].iov_len
-            if left:
-                raise ValueError(f"n must be at most the space reserved, {n - left}, not {n}")
-            if buf.freeze_end:
-                frozen_or_memory(buf, False)
-            if evbuffer_commit_space(buf, vec, space.nvec) < 0:
-                raise RuntimeError("the buffer changed since space was reserved")
-        finally:
-            EVLOCK_UNLOCK(buf.lock)
-        self.reserved = None
-        space.end()
+        """Adds the first n bytes of what was reserved last. RuntimeError when that is already done."""
+        cdef Py_ssize_t count = count_argument(n, "n")
+        if self.buf == NULL:
+            self.unusable()
+        if self.reserved is None:
+            raise RuntimeError("no space is reserved")
+        (<Space>self.reserved).take(count)
 
     def expand(self, n):
         """Makes room, so that adding n bytes will not allocate."""
@@ -263,10 +315,15 @@ cdef class EvBuffer:
 
     # Out.
 
+    @cython.binding(False)
+    @cython.embedsignature.format("clinic")
     def remove(self, n=-1):
         """Removes and returns the first n bytes, or as many as there are."""
         cdef Py_ssize_t count = size_argument(n, "n")
-        cdef evbuffer *buf = self.enter()
+        cdef evbuffer *buf = self.buf
+        if buf != NULL and buf.lock == NULL:
+            return take_bytes(buf, count)
+        buf = self.enter()
         try:
             return take_bytes(buf, count)
         finally:
@@ -278,13 +335,12 @@ cdef class EvBuffer:
         cdef Py_buffer view
         cdef int result
         try:
-            if not PyObject_CheckBuffer(target):
-                raise TypeError(f"target must be a writable bytes-like object, "
-                                f"not {type(target).__name__}")
-            PyObject_GetBuffer(target, &view, PyBUF_WRITABLE)
+            get_writable(target, &view)
             result = evbuffer_remove(buf, view.buf, view.len)
             PyBuffer_Release(&view)
             if result < 0:
+                if not buf.freeze_start:
+                    raise os_error("readinto")
                 frozen_or_memory(buf, True)
             return result
         finally:
@@ -303,11 +359,14 @@ cdef class EvBuffer:
             if count < 0 or <size_t>count > buf.total_len - pos.pos:
                 count = <Py_ssize_t>buf.total_len - pos.pos
             result = PyBytes_FromStringAndSize(NULL, count)
-            evbuffer_copyout_from(buf, &pos, PyBytes_AS_STRING(result), count)
+            if evbuffer_copyout_from(buf, &pos, PyBytes_AS_STRING(result), count) < 0:
+                raise os_error("copyout")
             return result
         finally:
             EVLOCK_UNLOCK(buf.lock)
 
+    @cython.binding(False)
+    @cython.embedsignature.format("clinic")
     def drain(self, n=-1):
         """Throws the first n bytes away, or as many as there are."""
         cdef Py_ssize_t count = size_argument(n, "n")
@@ -367,11 +426,13 @@ cdef class EvBuffer:
         try:
             if buf.freeze_start:
                 frozen_or_memory(buf, True)
+            set_errno(0)
             it = evbuffer_search_eol(buf, NULL, &eol_len, style)
             if it.pos < 0:
-                return None
+                return not_found("readline")
             line = PyBytes_FromStringAndSize(NULL, it.pos)
-            evbuffer_copy_nolock_(buf.first, 0, PyBytes_AS_STRING(line), it.pos)
+            if evbuffer_copy_nolock_(buf.first, 0, PyBytes_AS_STRING(line), it.pos) < 0:
+                raise os_error("readline")
             evbuffer_discard_nolock_(buf, it.pos + eol_len)
             evbuffer_invoke_callbacks_(buf)
             return line
@@ -390,6 +451,7 @@ cdef class EvBuffer:
         cdef evbuffer *buf = self.enter()
         cdef evbuffer_ptr first, last
         cdef Py_buffer view
+        cdef int code
         try:
             self.position(buf, start, "start", &first)
             if end is not None:
@@ -398,8 +460,14 @@ cdef class EvBuffer:
             if view.len == 0:
                 first.pos = first.pos if end is None or first.pos <= last.pos else -1
             else:
+                set_errno(0)
                 first = evbuffer_search_range(buf, <const char *>view.buf, view.len, &first,
                                               &last if end is not None else NULL)
+                if first.pos < 0 and errno:
+                    code = errno
+                    PyBuffer_Release(&view)
+                    set_errno(code)
+                    raise os_error("search")
             PyBuffer_Release(&view)
             return first.pos
         finally:
@@ -414,8 +482,9 @@ cdef class EvBuffer:
         buf = self.enter()
         try:
             self.position(buf, start, "start", &it)
+            set_errno(0)
             it = evbuffer_search_eol(buf, &it, &eol_len, style)
-            return None if it.pos < 0 else (it.pos, eol_len)
+            return not_found("search_eol") if it.pos < 0 else (it.pos, eol_len)
         finally:
             EVLOCK_UNLOCK(buf.lock)
 
@@ -434,8 +503,10 @@ cdef class EvBuffer:
                 return memoryview(b"")
             data = evbuffer_pullup(buf, count)
             if data == NULL:
-                raise MemoryError()
-            return chain_view(buf.first, data, count, True)
+                if errno == ENOMEM:
+                    raise MemoryError()
+                raise os_error("pullup")
+            return chain_view(buf.first, data, count)
         finally:
             EVLOCK_UNLOCK(buf.lock)
 
@@ -454,11 +525,13 @@ cdef class EvBuffer:
                 left = count
             chain = <evbuffer_chain *>pos.internal_.chain
             skip = pos.internal_.pos_in_chain
+            if evbuffer_load_nolock_(chain, skip, left) < 0:
+                raise os_error("peek")
             while left:
                 step = chain.off - skip
                 if step > left:
                     step = left
-                views.append(chain_view(chain, chain_data(chain) + skip, step, True))
+                views.append(chain_view(chain, chain_data(chain) + skip, step))
                 left -= step
                 skip = 0
                 chain = chain.next
@@ -494,9 +567,13 @@ cdef class EvBuffer:
     def chains(self):
         """How many pieces the bytes are in."""
         cdef evbuffer *buf = self.enter()
-        cdef int result = evbuffer_peek(buf, -1, NULL, NULL, 0)
+        cdef evbuffer_chain *chain = buf.first
+        cdef Py_ssize_t n = 0
+        while chain != NULL and chain.off:
+            n += 1
+            chain = chain.next
         EVLOCK_UNLOCK(buf.lock)
-        return result
+        return n
 
     # Descriptors.
 
@@ -609,10 +686,51 @@ cdef class EvBuffer:
         evbuffer_unfreeze(buf, front)
         EVLOCK_UNLOCK(buf.lock)
 
+    def frozen(self, *, bint front):
+        """For a with-statement: the end is frozen in the block, and afterwards as it was before."""
+        return frozen_end(self, front)
+
     def __repr__(self):
         if self.buf == NULL:
             return f"<cyevent.EvBuffer {'in use' if self.busy else 'closed'}>"
-        return f"<cyevent.EvBuffer {len(self)} bytes in {self.chains} chains>"
+        n = len(self)
+        chains = self.chains
+        frozen = ("", ", end frozen", ", front frozen", ", both ends frozen")
+        return (f"<cyevent.EvBuffer {n} byte{'' if n == 1 else 's'} in {chains} "
+                f"chain{'' if chains == 1 else 's'}"
+                f"{frozen[2 * self.buf.freeze_start + self.buf.freeze_end]}>")
+
+
+# --- cycles -----------------------------------------------------------------------------------------
+
+# Cython's own functions for the cyclic collector know the attributes alone. An object whose class, or whose
+# module, leads to the buffer that it lends its memory to is an everyday thing, so chains are looked at too.
+
+cdef traverse_function traverse_attributes = (<PyTypeObject *>EvBuffer).tp_traverse
+cdef clear_function clear_attributes = (<PyTypeObject *>EvBuffer).tp_clear
+
+
+cdef inline bint is_alone(EvBuffer self) noexcept:
+    """Whether nobody can change the buffer without holding the interpreter lock."""
+    return self.buf != NULL and not self.borrowed and self.buf.lock == NULL
+
+
+cdef int traverse(PyObject *thing, visit_function visit, void *arg) noexcept:
+    cdef int result = traverse_attributes(thing, visit, arg)
+    if result == 0 and is_alone(<EvBuffer>thing):
+        result = visit_lenders((<EvBuffer>thing).buf, visit, arg)
+    return result
+
+
+cdef int clear(PyObject *thing) noexcept:
+    clear_attributes(thing)
+    if is_alone(<EvBuffer>thing):
+        drop_everything((<EvBuffer>thing).buf)
+    return 0
+
+
+(<PyTypeObject *>EvBuffer).tp_traverse = traverse
+(<PyTypeObject *>EvBuffer).tp_clear = clear
 
 
 cdef evbuffer_eol_style check_eol(object eol) except? EVBUFFER_EOL_ANY:
@@ -621,4 +739,6 @@ cdef evbuffer_eol_style check_eol(object eol) except? EVBUFFER_EOL_ANY:
 
 def _set_min_chain(Py_ssize_t n):
     """For tests: makes new chains as small as n bytes, so that operations meet chain borders; 0 undoes it."""
+    global hold_least
     evbuffer_set_min_chain_(n)
+    hold_least = PY_SSIZE_T_MAX if n else 1024

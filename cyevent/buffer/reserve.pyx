@@ -5,6 +5,7 @@ from cyevent.buffer.chain cimport *
 from cyevent.buffer.evbuffer cimport (
     EVBUFFER_MAX, evbuffer_chain_insert_, evbuffer_copy_nolock_,
 )
+from cyevent.buffer.file cimport chain_ready, evbuffer_load_nolock_
 from cyevent.buffer.types cimport *
 from cyevent.core.sys cimport set_errno, EINVAL, ENOMEM
 from cyevent.core.threads cimport EVLOCK_LOCK, EVLOCK_UNLOCK
@@ -17,7 +18,7 @@ cdef evbuffer_chain *one_piece(evbuffer *buf, size_t size) noexcept nogil:
         set_errno(ENOMEM)
         return NULL
     if chain != NULL:
-        if chain_space(chain) >= size:
+        if chain_space(chain) >= size or chain_realign(chain, size):
             return chain
         if chain.next != NULL and chain_space(chain.next) >= size:
             return chain.next
@@ -35,37 +36,77 @@ cdef int evbuffer_expand(evbuffer *buf, size_t datlen) noexcept nogil:
     return 0 if chain != NULL else -1
 
 
-cdef int reserve_nolock(evbuffer *buf, size_t size, evbuffer_iovec *vec, int n_vecs) noexcept nogil:
+cdef int evbuffer_make_room_nolock_(evbuffer *buf, size_t size) noexcept nogil:
     cdef evbuffer_chain *chain = buf.last_with_datap[0]
     cdef evbuffer_chain *following
     cdef size_t space = 0
+    if size > EVBUFFER_MAX - buf.total_len:
+        set_errno(ENOMEM)
+        return -1
     if chain != NULL:
         space = chain_space(chain)
-    if n_vecs == 1 or space == 0 or space >= size:
+        if space < size and chain.next != NULL:
+            space += chain_space(chain.next)
+    if space >= size:
+        return 0
+    space = chain_space(chain) if chain != NULL else 0
+    following = evbuffer_chain_new_(size - space)
+    if following == NULL:
+        return -1
+    if chain != NULL and chain.off == 0:
+        # Inserting would take the place of an empty chain.
+        evbuffer_chain_free_all_(chain.next)
+        chain.next = following
+        buf.last = following
+    else:
+        evbuffer_chain_insert_(buf, following)
+    return 0
+
+
+cdef inline void describe_space(evbuffer_iovec *vec, evbuffer_chain *chain) noexcept nogil:
+    vec.iov_base = chain_space_ptr(chain)
+    vec.iov_len = chain_space(chain)
+
+
+cdef int reserve_nolock(evbuffer *buf, size_t size, evbuffer_iovec *vec, int n_vecs) noexcept nogil:
+    cdef evbuffer_chain *chain = buf.last_with_datap[0]
+    cdef evbuffer_chain *fresh
+    cdef size_t space = 0
+    cdef int used = 0
+    if n_vecs == 1:
         chain = one_piece(buf, size)
         if chain == NULL:
             return -1
-        vec[0].iov_base = chain_space_ptr(chain)
-        vec[0].iov_len = chain_space(chain)
+        describe_space(vec, chain)
         return 1
-    # What is left in the last chain, and as much as is still wanted in the next.
-    following = chain.next
-    if following == NULL or chain_space(following) < size - space:
-        following = evbuffer_chain_new_(size - space)
-        if following == NULL:
+    while chain != NULL and used < n_vecs:
+        if chain_space(chain):
+            describe_space(&vec[used], chain)
+            space += vec[used].iov_len
+            used += 1
+            if space >= size:
+                return used
+        chain = chain.next
+    if used < n_vecs:
+        fresh = evbuffer_chain_new_(size - space)
+        if fresh == NULL:
             return -1
-        if chain.off == 0:
-            # Inserting would take the place of an empty chain.
-            evbuffer_chain_free_all_(chain.next)
-            chain.next = following
-            buf.last = following
+        if buf.last == NULL:
+            buf.first = fresh
         else:
-            evbuffer_chain_insert_(buf, following)
-    vec[0].iov_base = chain_space_ptr(chain)
-    vec[0].iov_len = space
-    vec[1].iov_base = chain_space_ptr(following)
-    vec[1].iov_len = chain_space(following)
-    return 2
+            buf.last.next = fresh
+        buf.last = fresh
+    else:
+        # One larger chain takes the place of all that are empty.
+        chain = buf.last_with_datap[0]
+        space = chain_space(chain) if chain.off else 0
+        used = 1 if space else 0
+        fresh = evbuffer_chain_new_(size - space)
+        if fresh == NULL:
+            return -1
+        evbuffer_chain_insert_(buf, fresh)
+    describe_space(&vec[used], fresh)
+    return used + 1
 
 
 cdef int evbuffer_reserve_space(evbuffer *buf, ev_ssize_t size, evbuffer_iovec *vec,
@@ -152,6 +193,9 @@ cdef int evbuffer_peek(evbuffer *buf, ev_ssize_t len, evbuffer_ptr *start_at, ev
             break
         n = chain.off - skip
         if pieces < n_vec:
+            if not chain_ready(chain):
+                pieces = -1
+                break
             vec[pieces].iov_base = chain_data(chain) + skip
             vec[pieces].iov_len = n
         pieces += 1
@@ -171,6 +215,8 @@ cdef unsigned char *pullup_nolock(evbuffer *buf, size_t size) noexcept nogil:
     cdef bint last_moved = False
     cdef bint slot_moved = False
     cdef size_t n
+    if evbuffer_load_nolock_(target, 0, size) < 0:
+        return NULL
     if target.off >= size:
         return chain_data(target)
     if not target.flags & CHAIN_IMMUTABLE and target.buffer_len - target.misalign >= size:

@@ -1,4 +1,5 @@
-# Finding bytes and lines. A position that was not found has pos -1.
+# Finding bytes and lines. A position that was not found has pos -1. A search ends at a part of a file that
+# cannot be had, with errno set by that; without files in the buffer errno is left alone.
 
 from cyevent.buffer.types cimport evbuffer, evbuffer_ptr, evbuffer_eol_style, evbuffer_ptr_how
 

@@ -8,8 +8,9 @@ from libc.string cimport memchr, memcmp
 from cyevent.buffer.callbacks cimport evbuffer_invoke_callbacks_
 from cyevent.buffer.chain cimport *
 from cyevent.buffer.evbuffer cimport EVBUFFER_MAX, evbuffer_copy_nolock_, evbuffer_discard_nolock_
+from cyevent.buffer.file cimport chain_ready
 from cyevent.buffer.types cimport *
-from cyevent.core.memory cimport mm_malloc
+from cyevent.core.memory cimport mm_free, mm_malloc
 from cyevent.core.threads cimport EVLOCK_LOCK, EVLOCK_UNLOCK
 
 cdef extern from *:
@@ -88,7 +89,7 @@ cdef int evbuffer_ptr_set(evbuffer *buf, evbuffer_ptr *pos, size_t position,
 
 cdef bint matches(evbuffer_chain *chain, size_t offset, const char *what, size_t len) noexcept nogil:
     cdef size_t n
-    while chain != NULL:
+    while chain != NULL and chain_ready(chain):
         n = chain.off - offset
         if n >= len:
             return memcmp(chain_data(chain) + offset, what, len) == 0
@@ -119,7 +120,7 @@ cdef evbuffer_ptr search_nolock(evbuffer *buf, const char *what, size_t len,
         not_found(&it)
         return it
     limit -= len
-    while chain != NULL and <size_t>it.pos <= limit:
+    while chain != NULL and <size_t>it.pos <= limit and chain_ready(chain):
         data = chain_data(chain)
         hit = NULL
         if chain.off - offset >= len:
@@ -176,7 +177,7 @@ cdef bint find_char(evbuffer_ptr *it, int c, evbuffer_chain **before) noexcept n
     cdef unsigned char *data
     cdef unsigned char *hit
     before[0] = NULL
-    while chain != NULL and chain.off:
+    while chain != NULL and chain.off and chain_ready(chain):
         data = chain_data(chain)
         hit = <unsigned char *>memchr(data + offset, c, chain.off - offset)
         if hit != NULL:
@@ -198,7 +199,7 @@ cdef bint find_either(evbuffer_ptr *it) noexcept nogil:
     cdef unsigned char *data
     cdef unsigned char *hit
     cdef unsigned char *earlier
-    while chain != NULL and chain.off:
+    while chain != NULL and chain.off and chain_ready(chain):
         data = chain_data(chain)
         hit = <unsigned char *>memchr(data + offset, 10, chain.off - offset)
         # No need to look for a CR behind the LF.
@@ -223,7 +224,7 @@ cdef size_t eol_run(const evbuffer_ptr *it) noexcept nogil:
     cdef size_t offset = it.internal_.pos_in_chain
     cdef size_t n = 0
     cdef unsigned char c
-    while chain != NULL:
+    while chain != NULL and chain_ready(chain):
         while offset < chain.off:
             c = chain_data(chain)[offset]
             if c != 10 and c != 13:
@@ -303,8 +304,10 @@ cdef char *evbuffer_readln(evbuffer *buf, size_t *n_read_out,
         it = search_eol_nolock(buf, NULL, &eol_len, style)
         if it.pos >= 0:
             line = <char *>mm_malloc(<size_t>it.pos + 1)
+        if line != NULL and evbuffer_copy_nolock_(buf.first, 0, line, <size_t>it.pos) < 0:
+            mm_free(line)
+            line = NULL
         if line != NULL:
-            evbuffer_copy_nolock_(buf.first, 0, line, <size_t>it.pos)
             line[it.pos] = 0
             evbuffer_discard_nolock_(buf, <size_t>it.pos + eol_len)
             if n_read_out != NULL:

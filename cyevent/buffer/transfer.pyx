@@ -7,6 +7,7 @@ from cyevent.buffer.chain cimport *
 from cyevent.buffer.evbuffer cimport (
     EVBUFFER_MAX, evbuffer_append_nolock_, evbuffer_chain_insert_, evbuffer_drop_empty_,
 )
+from cyevent.buffer.file cimport evbuffer_file_chain_share_
 from cyevent.buffer.types cimport *
 from cyevent.buffer.types cimport evbuffer_multicast_parent
 from cyevent.core.sys cimport set_errno, EINVAL, ENOMEM
@@ -26,6 +27,14 @@ cdef inline void lock_both(evbuffer *a, evbuffer *b) noexcept nogil:
 cdef inline void unlock_both(evbuffer *a, evbuffer *b) noexcept nogil:
     EVLOCK_UNLOCK(a.lock)
     EVLOCK_UNLOCK(b.lock)
+
+
+cdef inline bint too_long(evbuffer *buf, size_t more) noexcept nogil:
+    # Files and shared chains can promise more bytes than a length holds.
+    if more <= EVBUFFER_MAX - buf.total_len:
+        return False
+    set_errno(ENOMEM)
+    return True
 
 
 cdef void move_all(evbuffer *outbuf, evbuffer *inbuf) noexcept nogil:
@@ -48,7 +57,7 @@ cdef int evbuffer_add_buffer(evbuffer *outbuf, evbuffer *inbuf) noexcept nogil:
         return 0
     lock_both(inbuf, outbuf)
     if inbuf.total_len:
-        if outbuf.freeze_end or inbuf.freeze_start:
+        if outbuf.freeze_end or inbuf.freeze_start or too_long(outbuf, inbuf.total_len):
             result = -1
         else:
             move_all(outbuf, inbuf)
@@ -65,7 +74,7 @@ cdef int evbuffer_prepend_buffer(evbuffer *outbuf, evbuffer *inbuf) noexcept nog
         return 0
     lock_both(inbuf, outbuf)
     n = inbuf.total_len
-    if n and (outbuf.freeze_start or inbuf.freeze_start):
+    if n and (outbuf.freeze_start or inbuf.freeze_start or too_long(outbuf, n)):
         result = -1
     elif n and outbuf.total_len == 0:
         move_all(outbuf, inbuf)
@@ -108,10 +117,17 @@ cdef int remove_part(evbuffer *src, evbuffer *dst, size_t datlen) noexcept nogil
     rest = datlen - whole
     # All that can fail comes first.
     target = previous if previous != NULL else dst.last_with_datap[0]
-    if rest and (target == NULL or chain_space(target) < rest):
+    if rest and chain.flags & CHAIN_FILESEGMENT:
+        # Its bytes are not ours to copy: both buffers show their part of the segment.
+        fresh = evbuffer_file_chain_share_(chain, rest)
+        if fresh == NULL:
+            return -1
+    elif rest and (target == NULL or chain_space(target) < rest):
         fresh = evbuffer_chain_new_(rest)
         if fresh == NULL:
             return -1
+        memcpy(fresh.buffer, chain_data(chain), rest)
+        fresh.off = rest
     if previous != NULL:
         if src.last_with_datap == &previous.next:
             src.last_with_datap = &src.first
@@ -124,8 +140,6 @@ cdef int remove_part(evbuffer *src, evbuffer *dst, size_t datlen) noexcept nogil
         dst.total_len += whole
         dst.n_add_for_cb += whole
     if fresh != NULL:
-        memcpy(fresh.buffer, chain_data(chain), rest)
-        fresh.off = rest
         evbuffer_chain_insert_(dst, fresh)
     elif rest:
         evbuffer_append_nolock_(dst, chain_data(chain), rest)
@@ -141,7 +155,8 @@ cdef int evbuffer_remove_buffer(evbuffer *src, evbuffer *dst, size_t datlen) noe
     if dst == src or datlen == 0:
         return 0
     lock_both(src, dst)
-    if dst.freeze_end or src.freeze_start:
+    if dst.freeze_end or src.freeze_start \
+            or too_long(dst, datlen if datlen < src.total_len else src.total_len):
         result = -1
     else:
         if datlen >= src.total_len:
@@ -164,17 +179,21 @@ cdef evbuffer_chain *shared_copy(evbuffer_chain *chain) noexcept nogil:
     cdef evbuffer_chain **slot = &first
     cdef evbuffer_chain *child
     while chain != NULL and chain.off:
-        child = evbuffer_chain_borrow_(sizeof(evbuffer_multicast_parent))
+        if chain.flags & CHAIN_FILESEGMENT:
+            child = evbuffer_file_chain_share_(chain, chain.off)
+        else:
+            child = evbuffer_chain_borrow_(sizeof(evbuffer_multicast_parent))
         if child == NULL:
             evbuffer_chain_free_all_(first)
             return NULL
-        (<evbuffer_multicast_parent *>chain_extra(child)).parent = chain
-        chain_ref(chain)
-        child.flags |= CHAIN_MULTICAST
-        child.buffer = chain.buffer
-        child.misalign = chain.misalign
-        child.off = chain.off
-        child.buffer_len = chain.misalign + chain.off
+        if not child.flags & CHAIN_FILESEGMENT:
+            (<evbuffer_multicast_parent *>chain_extra(child)).parent = chain
+            chain_ref(chain)
+            child.flags |= CHAIN_MULTICAST
+            child.buffer = chain.buffer
+            child.misalign = chain.misalign
+            child.off = chain.off
+            child.buffer_len = chain.misalign + chain.off
         slot[0] = child
         slot = &child.next
         chain = chain.next
@@ -184,11 +203,10 @@ cdef evbuffer_chain *shared_copy(evbuffer_chain *chain) noexcept nogil:
 cdef int reference_nolock(evbuffer *outbuf, evbuffer *inbuf) noexcept nogil:
     cdef evbuffer_chain *chain = inbuf.first
     cdef evbuffer_chain *following
-    if inbuf.total_len > EVBUFFER_MAX - outbuf.total_len:
-        set_errno(ENOMEM)
+    if too_long(outbuf, inbuf.total_len):
         return -1
     while chain != NULL:
-        if chain.flags & (CHAIN_FILESEGMENT | CHAIN_MULTICAST):
+        if chain.flags & CHAIN_MULTICAST:
             set_errno(EINVAL)
             return -1
         chain = chain.next

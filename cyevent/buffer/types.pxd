@@ -7,7 +7,8 @@
 #     buffer_len bytes
 #
 # The bytes of a chain's own memory stand behind its header; a chain of borrowed memory has a description of
-# the lender there instead, and is never written to.
+# the lender there instead, and is never written to. The bytes of a file segment's chain are in the file until
+# somebody needs them (file.pxd): before its bytes are touched such a chain has to be loaded.
 #
 # Invariants, between any two calls:
 # - first == NULL if and only if last == NULL, and then last_with_datap == &first;
@@ -26,6 +27,9 @@ ctypedef ssize_t ev_ssize_t
 ctypedef int64_t ev_off_t
 ctypedef iovec evbuffer_iovec
 
+cdef enum:
+    EVBUFFER_IOVEC_IS_NATIVE_ = 1  # an evbuffer_iovec is the system's struct iovec
+
 cdef enum evbuffer_eol_style:
     EVBUFFER_EOL_ANY = 0           # any run of CR and LF
     EVBUFFER_EOL_CRLF = 1          # LF, with or without CR before it
@@ -38,13 +42,16 @@ cdef enum evbuffer_ptr_how:
     EVBUFFER_PTR_ADD = 1
 
 cdef enum:
-    # evbuffer_set_flags(): the buffer's bytes only ever leave to a descriptor, never to memory.
+    # evbuffer_set_flags(): the buffer's bytes only ever leave to a descriptor, never to memory. A hint that
+    # nothing here needs: a file goes by sendfile() whenever it is written, and to memory whenever it is read.
     EVBUFFER_FLAG_DRAINS_TO_FD = 1
 
 cdef enum:
     # A buffer callback's flags.
     EVBUFFER_CB_ENABLED = 1
     EVBUFFER_CB_NODEFER = 2        # called at once even when the buffer's callbacks are deferred
+    CB_SUSPENDED = 0x100  # not called until it is unsuspended
+    CB_MISSED = 0x200     # the buffer changed meanwhile
     EVBUFFER_CB_DEAD = 0x80000000  # removed while callbacks run; freed afterwards
 
 cdef enum:
@@ -60,8 +67,8 @@ cdef enum:
     CHAIN_REFERENCE = 0x02         # extra is an evbuffer_chain_reference
     CHAIN_MULTICAST = 0x04         # extra is an evbuffer_multicast_parent
     CHAIN_FILESEGMENT = 0x08       # extra is an evbuffer_chain_file_segment
-    CHAIN_SENDFILE = 0x10          # a file segment whose bytes are not in memory
-    CHAIN_POOL_SHIFT = 28          # top bits: size class + 1 of a chain that came from the pool
+    CHAIN_SENDFILE = 0x10          # a file segment that may leave by sendfile()
+    CHAIN_POOL_SHIFT = 24          # top bits: size class + 1 of a chain that came from the pool
 
 cdef struct evbuffer_chain:
     evbuffer_chain *next
@@ -83,20 +90,25 @@ cdef struct evbuffer_chain_reference:
 cdef struct evbuffer_multicast_parent:
     evbuffer_chain *parent             # referenced; whose bytes these are
 
+# One file, one descriptor and at most one mapping, whatever number of chains shows parts of it. The lock guards
+# refcnt and what says where the bytes are; the rest does not change.
 cdef struct evbuffer_file_segment:
-    void *lock
-    int refcnt
+    void *lock                         # NULL with EVBUF_FS_DISABLE_LOCKING
+    int refcnt                         # the creator's, and one for each chain
     unsigned flags                     # EVBUF_FS_*
     bint can_sendfile
+    bint is_regular                    # its size says how far it can be read
     bint is_mapping
-    int fd                             # -1 once closed
-    void *mapping                      # what munmap() takes
+    int fd
     char *contents                     # the segment's first byte in memory; NULL while only in the file
     ev_off_t mmap_offset               # from the mapping's start to the segment's first byte
     ev_off_t file_offset
     ev_off_t length
     evbuffer_file_segment_cleanup_cb cleanup_cb
     void *cleanup_cb_arg
+
+# A chain's misalign counts from the segment's first byte, so that draining is the same wherever the bytes are;
+# its buffer is the segment's contents, or NULL while the chain is not loaded.
 
 cdef struct evbuffer_chain_file_segment:
     evbuffer_file_segment *segment
@@ -115,6 +127,7 @@ cdef struct evbuffer_cb_entry:
     evbuffer_cb_func cb
     void *cbarg
     unsigned flags                 # EVBUFFER_CB_*
+    size_t suspended_size          # the length when it was suspended
 
 cdef struct evbuffer_ptr_internal:
     void *chain                    # NULL: not found, or the end of the buffer

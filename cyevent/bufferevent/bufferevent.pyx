@@ -15,6 +15,8 @@ from cyevent.core.event cimport (
     event_add, event_del_nolock_, event_initialized, event_remove_timer,
 )
 from cyevent.core.log cimport event_warnx_
+from cyevent.core.debug cimport debug_teardown_, EVENT_GONE_FREED_
+from cyevent.core.log cimport debugging_
 from cyevent.core.memory cimport mm_free
 from cyevent.core.queue cimport (
     event_callback_activate_nolock_, event_callback_cancel_nolock_, event_deferred_cb_init_,
@@ -248,6 +250,11 @@ cdef void destroy(bufferevent *bev) noexcept nogil:
     underlying = bufferevent_get_underlying(bev)
     if bev.be_ops.destruct != NULL:
         bev.be_ops.destruct(bev)
+    if debugging_():
+        debug_teardown_(&bev.ev_read, EVENT_GONE_FREED_)
+        debug_teardown_(&bev.ev_write, EVENT_GONE_FREED_)
+        if p.rate_limiting != NULL:
+            debug_teardown_(&p.rate_limiting.refill, EVENT_GONE_FREED_)
     # Only now: who owns a lock that is shared is known at the end.
     lock = p.lock if p.own_lock else NULL
     evbuffer_free(bev.input)

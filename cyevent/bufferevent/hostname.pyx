@@ -17,7 +17,10 @@ from cyevent.bufferevent.bufferevent cimport *
 from cyevent.bufferevent.socket cimport bufferevent_socket_connect
 from cyevent.bufferevent.types cimport *
 from cyevent.bufferevent.types cimport bufferevent_lookup
-from cyevent.core.event cimport event_add, event_assign, event_del_noblock, event_finalize
+from cyevent.core.debug cimport debug_teardown_, EVENT_GONE_FREED_
+from cyevent.core.event cimport event_add, event_assign, event_del_noblock
+from cyevent.core.finalize cimport event_finalize
+from cyevent.core.log cimport debugging_
 from cyevent.core.memory cimport mm_calloc, mm_free
 from cyevent.core.queue cimport in_loop_thread
 from cyevent.core.sys cimport *
@@ -113,6 +116,8 @@ lookup_at_fork(forked)
 cdef void let_go(lookup *self) noexcept nogil:
     if ev_atomic_add(&self.refs, -1) > 0:
         return
+    if debugging_():
+        debug_teardown_(&self.ready, EVENT_GONE_FREED_)
     if self.found != NULL:
         freeaddrinfo(self.found)
     if self.fds[0] >= 0:

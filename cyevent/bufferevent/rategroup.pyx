@@ -14,10 +14,12 @@ from cyevent.bufferevent.bufferevent cimport *
 from cyevent.bufferevent.tokens cimport bucket_begin_, bucket_fill_, bucket_wait_
 from cyevent.bufferevent.types cimport *
 from cyevent.bufferevent.types cimport group_direction, member_direction
+from cyevent.core.debug cimport debug_teardown_, EVENT_GONE_FREED_
 from cyevent.core.event cimport (
     base_now, event_add_ns_, event_assign, event_del, event_remove_timer,
     wait_for_callback_,
 )
+from cyevent.core.log cimport debugging_
 from cyevent.core.memory cimport mm_calloc, mm_free
 from cyevent.core.queue cimport (
     event_callback_activate_later_nolock_, event_callback_activate_nolock_,
@@ -323,6 +325,8 @@ cdef void bufferevent_rate_limit_group_free(bufferevent_rate_limit_group *group)
     event_callback_cancel_nolock_(base, &group.next_round)
     wait_for_callback_(base, &group.next_round)
     EVLOCK_UNLOCK(base.lock)
+    if debugging_():
+        debug_teardown_(&group.refill, EVENT_GONE_FREED_)
     evthread_lock_free_(group.lock)
     mm_free(group)
 

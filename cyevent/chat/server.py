@@ -40,6 +40,7 @@ from cyevent import (
     EOL_CRLF,
     READ,
     TIMEOUT,
+    WRITE,
     EventBase,
     Listener,
     RateLimitGroup,
@@ -116,15 +117,20 @@ class Client(SocketBufferEvent):
     def ended(self: SocketBufferEvent, what: int) -> None:
         assert isinstance(self, Client)
         self.half_closed = True
-        self.state = State.FAILED if what & BEV_EVENT_ERROR else State.ENDED
-        self.server.hear(self)
+        # A failed write may be followed by the end of what there is to read: that is no way back.
+        if self.state in MEMBERS:
+            if what & BEV_EVENT_ERROR:
+                self.state = State.FAILED
+            elif self.state is State.PRESENT:
+                self.state = State.ENDED
+            self.server.hear(self)
 
     # Leaving: the queue is written, then our end closed, then the peer's awaited. A socket that is closed
     # with unread bytes sends a reset, and that would overtake what was written.
 
     def leave(self) -> None:
         """Closes when what is queued has been sent, or after LINGER seconds."""
-        if self.half_closed and not self.output:
+        if self.half_closed and not (self.output and self.enabled & WRITE):
             self.close()
             return
         self.linger = Timer(self.server.base, self.close)
@@ -250,7 +256,7 @@ class ChatServer:
     def closed(self, client: Client) -> None:
         self.leaving.discard(client)
         self.consider_trim()
-        if self.stopping and not self.leaving:
+        if self.stopping and not self.leaving and not self.base.closed:
             self.base.loopexit()
 
     # Hearing.

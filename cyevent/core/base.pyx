@@ -7,21 +7,22 @@ from cyevent.backends.registry cimport backend_count, backend_at
 from cyevent.backends.vtable cimport event_op
 from cyevent.core.clock cimport (
     monotonic_ns, ns_to_timeval, wall_clock_ns, )
+from cyevent.core.debug cimport debug_base_, debug_teardown_, event_debug_unassign, EVENT_GONE_FINALIZED_
 from cyevent.core.event cimport (
     base_now, base_wall_offset_, callback_to_event, event_add_nolock_, event_assign,
     event_del_nolock_,
 )
 from cyevent.core.fdmap cimport evmap_clear_, evmap_io_active_, evmap_moved_, evmap_reinit_io_
-from cyevent.core.log cimport event_msgx_, event_warn_, event_warnx_
+from cyevent.core.log cimport debugging_, event_msgx_, event_warn_, event_warnx_
 from cyevent.core.memory cimport mm_calloc, mm_free
-from cyevent.core.queue cimport remove_active, remove_active_later
+from cyevent.core.queue cimport evthread_notify_quiesce_, remove_active, remove_active_later
 from cyevent.core.signals cimport (
     evsig_dealloc_, evsig_init_, evsig_method_, evsig_reinit_,
 )
 from cyevent.core.sys cimport *
 from cyevent.core.threads cimport (
     EVLOCK_LOCK, EVLOCK_UNLOCK, evthread_cond_alloc_, evthread_cond_free_, evthread_lock_alloc_,
-    evthread_lock_free_,
+    evthread_lock_free_, evthread_locking_enabled_, evthread_make_globals_,
 )
 from cyevent.core.timers cimport timer_heap_free, timer_heap_top
 from cyevent.core.types cimport *
@@ -116,6 +117,8 @@ cdef void unmake(event_base *base) noexcept nogil:
 cdef event_base *event_base_new_with_config(const event_config *config) noexcept nogil:
     cdef event_base *base = <event_base *>mm_calloc(1, sizeof(event_base))
     cdef char message[128]
+    debug_base_()
+    evthread_make_globals_()
     if base == NULL:
         set_errno(ENOMEM)
         return NULL
@@ -135,7 +138,7 @@ cdef event_base *event_base_new_with_config(const event_config *config) noexcept
             base.flags |= EVENT_BASE_FLAG_PRECISE_TIMER
         if cyevent_secure_getenv(b"EVENT_USE_SIGNALFD") != NULL:
             base.flags |= EVENT_BASE_FLAG_USE_SIGNALFD
-    if not (base.flags & EVENT_BASE_FLAG_NOLOCK):
+    if not (base.flags & EVENT_BASE_FLAG_NOLOCK) and evthread_locking_enabled_():
         base.lock = evthread_lock_alloc_()
         base.current_event_cond = evthread_cond_alloc_()
         if base.lock == NULL or base.current_event_cond == NULL:
@@ -167,6 +170,13 @@ cdef event_base *event_base_new_with_config(const event_config *config) noexcept
     return base
 
 
+cdef void notify_seen(evutil_socket_t fd, short what, void *arg) noexcept nogil:
+    cdef event_base *base = <event_base *>arg
+    EVLOCK_LOCK(base.lock)
+    base.is_notify_pending = False
+    EVLOCK_UNLOCK(base.lock)
+
+
 cdef void notify_drain(evutil_socket_t fd, short what, void *arg) noexcept nogil:
     cdef event_base *base = <event_base *>arg
     cdef char bytes[256]
@@ -196,7 +206,9 @@ cdef int open_notify(event_base *base) noexcept nogil:
 cdef void close_notify(event_base *base) noexcept nogil:
     if base.notifiable:
         event_del_nolock_(&base.notify_event, EVENT_DEL_NOBLOCK)
+        event_debug_unassign(&base.notify_event)
         base.notifiable = False
+    evthread_notify_quiesce_(base)
     if base.notify_fds[0] >= 0:
         close(base.notify_fds[0])
     if base.notify_fds[1] >= 0 and base.notify_fds[1] != base.notify_fds[0]:
@@ -210,8 +222,14 @@ cdef int make_notifiable(event_base *base) noexcept nogil:
         return 0
     if open_notify(base) < 0:
         return -1
-    event_assign(&base.notify_event, base, base.notify_fds[0], EV_READ | EV_PERSIST, notify_drain,
-                 base)
+    if base.notify_fds[0] == base.notify_fds[1] and base.ops.features & EV_FEATURE_ET:
+        # Each write to an eventfd is an edge, also when its count is not zero: it need not be read, and
+        # its 64 bits do not overflow.
+        event_assign(&base.notify_event, base, base.notify_fds[0], EV_READ | EV_PERSIST | EV_ET,
+                     notify_seen, base)
+    else:
+        event_assign(&base.notify_event, base, base.notify_fds[0], EV_READ | EV_PERSIST,
+                     notify_drain, base)
     base.notify_event.evcb.flags |= EVLIST_INTERNAL
     base.notify_event.evcb.priority = 0
     if event_add_nolock_(&base.notify_event, -1, False, 0) < 0:
@@ -235,8 +253,10 @@ cdef int event_base_priority_init(event_base *base, int npriorities) noexcept no
     cdef event_queue *queues
     cdef int result = -1
     EVLOCK_LOCK(base.lock)
-    if base.event_count_active == 0 and 1 <= npriorities < EVENT_MAX_PRIORITIES:
-        if npriorities == base.nqueues:
+    # While callbacks run, the loop is in one of the queues.
+    if base.event_count_active == 0 and base.running_priority < 0 and 1 <= npriorities < EVENT_MAX_PRIORITIES:
+        if npriorities <= base.queues_allocated:
+            base.nqueues = base.host.npriorities = npriorities
             result = 0
         else:
             queues = <event_queue *>mm_calloc(npriorities, sizeof(event_queue))
@@ -245,7 +265,7 @@ cdef int event_base_priority_init(event_base *base, int npriorities) noexcept no
             else:
                 mm_free(base.queues)
                 base.queues = queues
-                base.nqueues = npriorities
+                base.nqueues = base.queues_allocated = npriorities
                 base.host.npriorities = npriorities
                 result = 0
     EVLOCK_UNLOCK(base.lock)
@@ -275,12 +295,16 @@ cdef void cancel_callback(event_base *base, event_callback *cb, bint run_finaliz
         remove_active_later(base, cb)
     if not run_finalizers:
         return
+    if cb.flags & EVLIST_INIT and debugging_():
+        debug_teardown_(ev, EVENT_GONE_FINALIZED_)
+    EVLOCK_UNLOCK(base.lock)
     if closure == EV_CLOSURE_EVENT_FINALIZE or closure == EV_CLOSURE_EVENT_FINALIZE_FREE:
         cb.cb.evfinalize(ev, cb.arg)
         if closure == EV_CLOSURE_EVENT_FINALIZE_FREE:
             mm_free(ev)
     elif closure == EV_CLOSURE_CB_FINALIZE:
         cb.cb.cbfinalize(cb, cb.arg)
+    EVLOCK_LOCK(base.lock)
 
 
 cdef void cancel_active(event_base *base, bint run_finalizers) noexcept nogil:
@@ -289,7 +313,7 @@ cdef void cancel_active(event_base *base, bint run_finalizers) noexcept nogil:
     # A finalizer may make something else active.
     while more:
         more = False
-        for i in range(base.nqueues):
+        for i in range(base.queues_allocated):
             while base.queues[i].first != NULL:
                 cancel_callback(base, base.queues[i].first, run_finalizers)
                 more = True
@@ -321,12 +345,18 @@ cdef void delete_all(event_base *base) noexcept nogil:
 cdef int event_base_shut_(event_base *base, bint run_finalizers) noexcept nogil:
     cdef int i
     cdef event_once *once
+    cdef event_once *next_once
     cdef evwatch *watcher
+    EVLOCK_LOCK(base.lock)
     if base.running_loop:
+        EVLOCK_UNLOCK(base.lock)
         event_warnx_(b"event_base_free: the loop of this base is running")
         return -1
     if base.closed:
+        EVLOCK_UNLOCK(base.lock)
         return 0
+    # Finalizers run without the lock; no loop may begin meanwhile.
+    base.running_loop = True
     close_notify(base)
     delete_all(base)
     cancel_active(base, run_finalizers)
@@ -334,28 +364,41 @@ cdef int event_base_shut_(event_base *base, bint run_finalizers) noexcept nogil:
     delete_all(base)
     cancel_active(base, run_finalizers)
     base.closed = True
+    base.running_loop = False
     evsig_dealloc_(base)
     while base.once_events != NULL:
         once = base.once_events
         base.once_events = once.next
         if once.release != NULL:
             once.release(once.arg)
+        event_debug_unassign(&once.ev)
         mm_free(once)
     for i in range(EVWATCH_MAX):
         while base.watchers[i] != NULL:
             watcher = base.watchers[i]
             base.watchers[i] = watcher.next
             mm_free(watcher)
+        base.last_watcher[i] = NULL
     if base.ops != NULL:
         base.ops.dealloc(&base.host, base.backend)
     base.backend = NULL
     for i in range(base.ncommon):
+        event_debug_unassign(&base.common[i].timeout_event)
         mm_free(base.common[i])
     mm_free(base.common)
     base.common = NULL
     base.ncommon = 0
     timer_heap_free(&base.heap)
     evmap_clear_(base)
+    once = base.once_events
+    base.once_events = NULL
+    EVLOCK_UNLOCK(base.lock)
+    while once != NULL:
+        next_once = once.next
+        if once.release != NULL:
+            once.release(once.arg)
+        mm_free(once)
+        once = next_once
     return 0
 
 
@@ -377,17 +420,22 @@ cdef void event_base_free_nofinalize(event_base *base) noexcept nogil:
 cdef int event_reinit(event_base *base) noexcept nogil:
     cdef int result = 0
     cdef bint was_notifiable
+    cdef void *fresh
     EVLOCK_LOCK(base.lock)
     was_notifiable = base.notifiable
+    # A child has none of the threads that may have been about to write.
+    base.notifying = 0
     # What the child shares with its parent goes first, while the old backend can still be told nothing:
     # removing a registration from a shared epoll descriptor would remove the parent's.
     if base.need_reinit_after_fork:
-        base.ops.dealloc(&base.host, base.backend)
-        base.backend = base.ops.init(&base.host)
-        if base.backend == NULL:
+        fresh = base.ops.init(&base.host)
+        if fresh == NULL:
+            # It stays as it was, for another try.
             event_warnx_(b"event_reinit: could not reinitialize the event mechanism")
             EVLOCK_UNLOCK(base.lock)
             return -1
+        base.ops.dealloc(&base.host, base.backend)
+        base.backend = fresh
         if evmap_reinit_io_(base) < 0:
             result = -1
     close_notify(base)
@@ -418,9 +466,10 @@ cdef const char **event_get_supported_methods() noexcept nogil:
     cdef int i, n = backend_count()
     if n > MAX_METHODS:
         n = MAX_METHODS
+    # Always the same values, so threads may write them at once.
     for i in range(n):
-        method_names[i] = backend_at(i).name
-    method_names[n] = NULL
+        ev_store_pointer(<const void **>&method_names[i], backend_at(i).name)
+    ev_store_pointer(<const void **>&method_names[n], NULL)
     return method_names
 
 

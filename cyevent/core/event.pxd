@@ -41,40 +41,24 @@ cdef void event_get_assignment(const event *ev, event_base **base_out, evutil_so
                                short *events_out, event_callback_fn *callback_out,
                                void **arg_out) noexcept nogil
 cdef size_t event_get_struct_event_size() noexcept nogil
-# The callback gets the event when nothing can be running it any more, in the loop's thread.
-cdef int event_finalize(unsigned flags, event *ev, event_finalize_callback_fn callback) noexcept nogil
-cdef int event_free_finalize(unsigned flags, event *ev,
-                             event_finalize_callback_fn callback) noexcept nogil
 cdef const timeval *event_base_init_common_timeout(event_base *base,
                                                    const timeval *duration) noexcept nogil
 cdef void event_base_active_by_fd(event_base *base, evutil_socket_t fd, short what) noexcept nogil
 cdef void event_base_active_by_signal(event_base *base, int signum) noexcept nogil
-
-# libevent's names for timers and signals.
-cdef event *evtimer_new(event_base *base, event_callback_fn callback, void *arg) noexcept nogil
-cdef int evtimer_assign(event *ev, event_base *base, event_callback_fn callback,
-                        void *arg) noexcept nogil
-cdef int evtimer_add(event *ev, const timeval *timeout) noexcept nogil
-cdef int evtimer_del(event *ev) noexcept nogil
-cdef int evtimer_pending(const event *ev, timeval *tv) noexcept nogil
-cdef int evtimer_initialized(const event *ev) noexcept nogil
-cdef event *evsignal_new(event_base *base, int signum, event_callback_fn callback,
-                         void *arg) noexcept nogil
-cdef int evsignal_assign(event *ev, event_base *base, int signum, event_callback_fn callback,
-                         void *arg) noexcept nogil
-cdef int evsignal_add(event *ev, const timeval *timeout) noexcept nogil
-cdef int evsignal_del(event *ev) noexcept nogil
-cdef int evsignal_pending(const event *ev, timeval *tv) noexcept nogil
-cdef int evsignal_initialized(const event *ev) noexcept nogil
 
 # The same in nanoseconds (-1: no timeout); takes the lock.
 cdef int event_add_ns_(event *ev, int64_t timeout) noexcept nogil
 # With the lock held. `absolute`: the timeout is a deadline. common_index as in event_callback.
 cdef int event_add_nolock_(event *ev, int64_t timeout, bint absolute, int common_index) noexcept nogil
 cdef int event_del_nolock_(event *ev, int blocking) noexcept nogil
+# common_index of a duration from event_base_init_common_timeout(), else 0.
+cdef int common_index_of_(event_base *base, const timeval *tv) noexcept nogil
 cdef void event_active_nolock_(event *ev, int what, short ncalls) noexcept nogil
+# event_del() for an event whose memory goes: when its own callback frees it, no event is the running one.
+cdef void event_forget_(event *ev) noexcept nogil
 cdef void timeout_process_(event_base *base) noexcept nogil
-# Waits until the base's loop is not running this callback; from the loop's own thread, not at all.
+# Waits until the base's loop has ended the run of this callback that is under way; from the loop's own
+# thread, not at all. With the lock held.
 cdef void wait_for_callback_(event_base *base, event_callback *cb) noexcept nogil
 # Wall clock minus monotonic clock, looked at again every few seconds.
 cdef int64_t base_wall_offset_(event_base *base) noexcept nogil

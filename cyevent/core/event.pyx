@@ -10,11 +10,16 @@ from cyevent.core.fdmap cimport (
     evmap_io_add_, evmap_io_del_, evmap_signal_add_, evmap_signal_del_, evmap_io_active_,
     evmap_signal_active_,
 )
-from cyevent.core.log cimport event_warnx_
+from cyevent.core.debug cimport (
+    debug_active_, debug_add_, debug_added_, debug_assign_, debug_delete_, debug_last_use_, debug_teardown_,
+    debug_use_, EVENT_GONE_FREED_,
+)
+from cyevent.core.log cimport debugging_, event_warnx_
 from cyevent.core.memory cimport mm_calloc, mm_free, mm_malloc, mm_realloc
 from cyevent.core.queue cimport (
     count_event, uncount_event, remove_active, remove_active_later, needs_notify, in_loop_thread,
-    has_events, evthread_notify_base_, event_callback_activate_nolock_,
+    has_events, evthread_notify_base_, event_callback_activate_nolock_, notify_later,
+    unlock_and_notify,
 )
 from cyevent.core.sys cimport set_errno, EINVAL, EV_UNLIKELY
 from cyevent.core.threads cimport EVLOCK_LOCK, EVLOCK_UNLOCK, evthread_cond_wait_
@@ -43,6 +48,8 @@ cdef int event_assign(event *ev, event_base *base, evutil_socket_t fd, short eve
         event_warnx_(b"event_assign: EV_SIGNAL is not compatible with EV_READ, EV_WRITE or EV_CLOSED")
         set_errno(EINVAL)
         return -1
+    if debugging_():
+        debug_assign_(ev, fd, events, callback)
     memset(ev, 0, sizeof(event))
     ev.base = base
     ev.fd = fd
@@ -72,12 +79,30 @@ cdef event *event_new(event_base *base, evutil_socket_t fd, short events,
     return ev
 
 
+cdef void event_forget_(event *ev) noexcept nogil:
+    cdef event_base *base = ev.base
+    EVLOCK_LOCK(base.lock)
+    event_del_nolock_(ev, EVENT_DEL_AUTOBLOCK)
+    if base.current_event == &ev.evcb:
+        base.current_event = NULL
+    EVLOCK_UNLOCK(base.lock)
+
+
 cdef void event_free(event *ev) noexcept nogil:
-    event_del(ev)
+    if debugging_():
+        debug_last_use_(ev, b"event_free")
+    if ev.base == NULL:
+        event_warnx_(b"event_free: event has no event_base set")
+    else:
+        event_forget_(ev)
+    if debugging_():
+        debug_teardown_(ev, EVENT_GONE_FREED_)
     mm_free(ev)
 
 
 cdef int event_base_set(event_base *base, event *ev) noexcept nogil:
+    if debugging_():
+        debug_use_(ev, b"event_base_set")
     if ev.evcb.flags != EVLIST_INIT:
         return -1
     ev.base = base
@@ -199,7 +224,7 @@ cdef const timeval *event_base_init_common_timeout(event_base *base,
     return result
 
 
-cdef inline int common_index_of(event_base *base, const timeval *tv) noexcept nogil:
+cdef int common_index_of_(event_base *base, const timeval *tv) noexcept nogil:
     cdef int index
     if (tv.tv_usec & COMMON_TIMEOUT_MASK) != COMMON_TIMEOUT_MAGIC:
         return 0
@@ -231,13 +256,28 @@ cdef void timeout_process_(event_base *base) noexcept nogil:
 # --- adding ----------------------------------------------------------------------------------------
 
 cdef void wait_for_callback_(event_base *base, event_callback *cb) noexcept nogil:
-    while base.current_event == cb and not in_loop_thread(base) and base.current_event_cond != NULL:
+    # For the end of this run: if the callback added its event again, the next run may have begun when we
+    # get the lock, and so on for ever.
+    cdef unsigned round = base.wait_round
+    while base.current_event == cb and base.wait_round == round and not in_loop_thread(base) \
+            and base.current_event_cond != NULL:
         base.current_event_waiters += 1
         evthread_cond_wait_(base.current_event_cond, base.lock)
 
 
 cdef int event_add_nolock_(event *ev, int64_t timeout, bint absolute,
                            int common_index) noexcept nogil:
+    cdef int result
+    if debugging_():
+        debug_add_(ev, timeout)
+        result = add(ev, timeout, absolute, common_index)
+        if result == 0:
+            debug_added_(ev)
+        return result
+    return add(ev, timeout, absolute, common_index)
+
+
+cdef inline int add(event *ev, int64_t timeout, bint absolute, int common_index) noexcept nogil:
     cdef event_base *base = ev.base
     cdef int result = 0
     cdef bint notify = False
@@ -246,13 +286,10 @@ cdef int event_add_nolock_(event *ev, int64_t timeout, bint absolute,
     if ev.evcb.flags & EVLIST_FINALIZING or base.closed:
         set_errno(EINVAL)
         return -1
-    # Room first, so that nothing can fail once the event is inserted.
-    if timeout >= 0 and common_index == 0 and not (ev.evcb.flags & EVLIST_TIMEOUT):
-        if timer_heap_reserve(&base.heap) < 0:
-            return -1
-    if ev.events & EV_SIGNAL:
-        # Its calls are being counted down in the loop's thread.
-        wait_for_callback_(base, &ev.evcb)
+    # Room first, so that nothing can fail once the event is inserted. A common timeout's queue needs a place in
+    # the heap too, for its own timer.
+    if timeout >= 0 and timer_heap_reserve(&base.heap) < 0:
+        return -1
     if ev.events & (EV_IO | EV_SIGNAL) \
             and not (ev.evcb.flags & (EVLIST_INSERTED | EVLIST_ACTIVE | EVLIST_ACTIVE_LATER)):
         if ev.events & EV_SIGNAL:
@@ -283,8 +320,6 @@ cdef int event_add_nolock_(event *ev, int64_t timeout, bint absolute,
         else:
             if ev.evcb.flags & EVLIST_TIMEOUT:
                 remove_timeout(base, ev)
-                if common_index == 0 and timer_heap_reserve(&base.heap) < 0:
-                    return -1
             ev.deadline = timeout
             insert_timeout(base, ev, common_index)
         # A loop that waits for a later time has to be told.
@@ -296,32 +331,41 @@ cdef int event_add_nolock_(event *ev, int64_t timeout, bint absolute,
 
 
 cdef int event_add(event *ev, const timeval *timeout) noexcept nogil:
+    cdef event_base *base
     cdef int result
     cdef int64_t ns
-    if EV_UNLIKELY(ev.base == NULL):
+    if debugging_():
+        # Before anything is read from it.
+        debug_use_(ev, b"event_add")
+    base = ev.base
+    if EV_UNLIKELY(base == NULL):
         event_warnx_(b"event_add: event has no event_base set")
         set_errno(EINVAL)
         return -1
-    EVLOCK_LOCK(ev.base.lock)
+    EVLOCK_LOCK(base.lock)
+    notify_later(base)
     if timeout == NULL:
         result = event_add_nolock_(ev, -1, False, 0)
     else:
         ns = timeval_to_ns(timeout)
-        result = event_add_nolock_(ev, ns if ns > 0 else 0, False,
-                                   common_index_of(ev.base, timeout))
-    EVLOCK_UNLOCK(ev.base.lock)
+        result = event_add_nolock_(ev, ns if ns > 0 else 0, False, common_index_of_(base, timeout))
+    unlock_and_notify(base)
     return result
 
 
 cdef int event_add_ns_(event *ev, int64_t timeout) noexcept nogil:
+    cdef event_base *base = ev.base
     cdef int result
-    EVLOCK_LOCK(ev.base.lock)
+    EVLOCK_LOCK(base.lock)
+    notify_later(base)
     result = event_add_nolock_(ev, timeout, False, 0)
-    EVLOCK_UNLOCK(ev.base.lock)
+    unlock_and_notify(base)
     return result
 
 
 cdef int event_remove_timer(event *ev) noexcept nogil:
+    if debugging_():
+        debug_use_(ev, b"event_remove_timer")
     if ev.base == NULL:
         event_warnx_(b"event_remove_timer: event has no event_base set")
         return -1
@@ -339,6 +383,8 @@ cdef int event_del_nolock_(event *ev, int blocking) noexcept nogil:
     cdef event_base *base = ev.base
     cdef int result = 0
     cdef bint notify = False
+    if debugging_():
+        debug_delete_(ev)
     if base == NULL:
         return -1
     if blocking != EVENT_DEL_EVEN_IF_FINALIZING and ev.evcb.flags & EVLIST_FINALIZING:
@@ -375,6 +421,9 @@ cdef int event_del_nolock_(event *ev, int blocking) noexcept nogil:
 
 cdef int delete_event(event *ev, int blocking) noexcept nogil:
     cdef int result
+    if debugging_():
+        # Before anything is read from it.
+        debug_last_use_(ev, b"event_del")
     if EV_UNLIKELY(ev.base == NULL):
         event_warnx_(b"event_del: event has no event_base set")
         set_errno(EINVAL)
@@ -401,6 +450,8 @@ cdef int event_del_noblock(event *ev) noexcept nogil:
 
 cdef void event_active_nolock_(event *ev, int what, short ncalls) noexcept nogil:
     cdef event_base *base = ev.base
+    if debugging_():
+        debug_active_(ev, what)
     if ev.evcb.flags & EVLIST_FINALIZING or base.closed:
         return
     if ev.evcb.flags & EVLIST_ACTIVE:
@@ -413,18 +464,22 @@ cdef void event_active_nolock_(event *ev, int what, short ncalls) noexcept nogil
     if ev.evcb.priority < base.running_priority:
         base.event_continue = True
     if ev.events & EV_SIGNAL:
-        wait_for_callback_(base, &ev.evcb)
         ev.evcb.ncalls = <uint16_t>ncalls
     event_callback_activate_nolock_(base, &ev.evcb)
 
 
 cdef void event_active(event *ev, int what, short ncalls) noexcept nogil:
-    if EV_UNLIKELY(ev.base == NULL):
+    cdef event_base *base
+    if debugging_():
+        debug_use_(ev, b"event_active")
+    base = ev.base
+    if EV_UNLIKELY(base == NULL):
         event_warnx_(b"event_active: event has no event_base set")
         return
-    EVLOCK_LOCK(ev.base.lock)
+    EVLOCK_LOCK(base.lock)
+    notify_later(base)
     event_active_nolock_(ev, what, ncalls)
-    EVLOCK_UNLOCK(ev.base.lock)
+    unlock_and_notify(base)
 
 
 cdef void event_base_active_by_fd(event_base *base, evutil_socket_t fd, short what) noexcept nogil:
@@ -458,33 +513,6 @@ cdef void event_base_active_by_signal(event_base *base, int signum) noexcept nog
     EVLOCK_UNLOCK(base.lock)
 
 
-# --- finalizing ------------------------------------------------------------------------------------
-
-cdef int finalize(event *ev, event_finalize_callback_fn callback, int closure) noexcept nogil:
-    if ev.base == NULL:
-        event_warnx_(b"event_finalize: event has no event_base set")
-        set_errno(EINVAL)
-        return -1
-    EVLOCK_LOCK(ev.base.lock)
-    event_del_nolock_(ev, EVENT_DEL_NOBLOCK)
-    ev.evcb.closure = <uint8_t>closure
-    ev.evcb.cb.evfinalize = callback
-    event_active_nolock_(ev, EV_FINALIZE, 1)
-    ev.evcb.flags |= EVLIST_FINALIZING
-    EVLOCK_UNLOCK(ev.base.lock)
-    return 0
-
-
-cdef int event_finalize(unsigned flags, event *ev,
-                        event_finalize_callback_fn callback) noexcept nogil:
-    return finalize(ev, callback, EV_CLOSURE_EVENT_FINALIZE)
-
-
-cdef int event_free_finalize(unsigned flags, event *ev,
-                             event_finalize_callback_fn callback) noexcept nogil:
-    return finalize(ev, callback, EV_CLOSURE_EVENT_FINALIZE_FREE)
-
-
 # --- asking ----------------------------------------------------------------------------------------
 
 cdef int64_t base_wall_offset_(event_base *base) noexcept nogil:
@@ -497,7 +525,10 @@ cdef int64_t base_wall_offset_(event_base *base) noexcept nogil:
 
 cdef int event_pending(const event *ev, short what, timeval *tv) noexcept nogil:
     cdef int flags = 0
-    cdef event_base *base = ev.base
+    cdef event_base *base
+    if debugging_():
+        debug_use_(ev, b"event_pending")
+    base = ev.base
     if base == NULL:
         event_warnx_(b"event_pending: event has no event_base set")
         return 0
@@ -520,41 +551,67 @@ cdef int event_initialized(const event *ev) noexcept nogil:
 
 
 cdef int event_priority_set(event *ev, int priority) noexcept nogil:
-    if ev.evcb.flags & EVLIST_ACTIVE:
+    cdef int result = -1
+    if debugging_():
+        debug_use_(ev, b"event_priority_set")
+    if ev.base == NULL:
         return -1
-    if priority < 0 or ev.base == NULL or priority >= ev.base.nqueues:
-        return -1
-    ev.evcb.priority = <uint8_t>priority
-    return 0
+    # The lock, because the loop's thread may make it active at any time, in the queue of its priority.
+    EVLOCK_LOCK(ev.base.lock)
+    if not (ev.evcb.flags & EVLIST_ACTIVE) and 0 <= priority < ev.base.nqueues:
+        ev.evcb.priority = <uint8_t>priority
+        result = 0
+    EVLOCK_UNLOCK(ev.base.lock)
+    return result
 
 
 cdef int event_get_priority(const event *ev) noexcept nogil:
-    return ev.evcb.priority
+    cdef int priority
+    if debugging_():
+        debug_use_(ev, b"event_get_priority")
+    if ev.base == NULL:
+        return ev.evcb.priority
+    EVLOCK_LOCK(ev.base.lock)
+    priority = ev.evcb.priority
+    EVLOCK_UNLOCK(ev.base.lock)
+    return priority
 
 
 cdef evutil_socket_t event_get_fd(const event *ev) noexcept nogil:
+    if debugging_():
+        debug_use_(ev, b"event_get_fd")
     return ev.fd
 
 
 cdef event_base *event_get_base(const event *ev) noexcept nogil:
+    if debugging_():
+        debug_use_(ev, b"event_get_base")
     return ev.base
 
 
 cdef short event_get_events(const event *ev) noexcept nogil:
+    if debugging_():
+        debug_use_(ev, b"event_get_events")
     return ev.events
 
 
 cdef event_callback_fn event_get_callback(const event *ev) noexcept nogil:
+    if debugging_():
+        debug_use_(ev, b"event_get_callback")
     return ev.evcb.cb.callback
 
 
 cdef void *event_get_callback_arg(const event *ev) noexcept nogil:
+    if debugging_():
+        debug_use_(ev, b"event_get_callback_arg")
     return ev.evcb.arg
 
 
 cdef void event_get_assignment(const event *ev, event_base **base_out, evutil_socket_t *fd_out,
                                short *events_out, event_callback_fn *callback_out,
                                void **arg_out) noexcept nogil:
+    if debugging_():
+        debug_use_(ev, b"event_get_assignment")
     if base_out != NULL:
         base_out[0] = ev.base
     if fd_out != NULL:
@@ -569,56 +626,3 @@ cdef void event_get_assignment(const event *ev, event_base **base_out, evutil_so
 
 cdef size_t event_get_struct_event_size() noexcept nogil:
     return sizeof(event)
-
-
-# --- libevent's short names ------------------------------------------------------------------------
-
-cdef event *evtimer_new(event_base *base, event_callback_fn callback, void *arg) noexcept nogil:
-    return event_new(base, -1, 0, callback, arg)
-
-
-cdef int evtimer_assign(event *ev, event_base *base, event_callback_fn callback,
-                        void *arg) noexcept nogil:
-    return event_assign(ev, base, -1, 0, callback, arg)
-
-
-cdef int evtimer_add(event *ev, const timeval *timeout) noexcept nogil:
-    return event_add(ev, timeout)
-
-
-cdef int evtimer_del(event *ev) noexcept nogil:
-    return event_del(ev)
-
-
-cdef int evtimer_pending(const event *ev, timeval *tv) noexcept nogil:
-    return event_pending(ev, EV_TIMEOUT, tv)
-
-
-cdef int evtimer_initialized(const event *ev) noexcept nogil:
-    return event_initialized(ev)
-
-
-cdef event *evsignal_new(event_base *base, int signum, event_callback_fn callback,
-                         void *arg) noexcept nogil:
-    return event_new(base, signum, EV_SIGNAL | EV_PERSIST, callback, arg)
-
-
-cdef int evsignal_assign(event *ev, event_base *base, int signum, event_callback_fn callback,
-                         void *arg) noexcept nogil:
-    return event_assign(ev, base, signum, EV_SIGNAL | EV_PERSIST, callback, arg)
-
-
-cdef int evsignal_add(event *ev, const timeval *timeout) noexcept nogil:
-    return event_add(ev, timeout)
-
-
-cdef int evsignal_del(event *ev) noexcept nogil:
-    return event_del(ev)
-
-
-cdef int evsignal_pending(const event *ev, timeval *tv) noexcept nogil:
-    return event_pending(ev, EV_SIGNAL, tv)
-
-
-cdef int evsignal_initialized(const event *ev) noexcept nogil:
-    return event_initialized(ev)

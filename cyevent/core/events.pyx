@@ -7,15 +7,23 @@ cimport cython
 from cpython.ref cimport PyObject
 from libc.errno cimport errno
 from libc.stdint cimport int64_t
+from cyevent.core.debug cimport debug_teardown_, EVENT_GONE_FREED_
 from cyevent.core.arguments cimport (
     check_callable, descriptor, duration_ns, event_bits, integer, os_error,
 )
 from cyevent.core.event cimport *
-from cyevent.core.event cimport event_add_ns_
-from cyevent.core.queue cimport in_loop_thread
-from cyevent.core.reactor cimport Duration, py_enter, py_leave, py_loop
+from cyevent.core.clock cimport timeval_to_ns
+from cyevent.core.event cimport (
+    common_index_of_, event_active_nolock_, event_add_nolock_, event_forget_,
+)
+from cyevent.core.finalize cimport event_finalize
+from cyevent.core.log cimport debugging_
+from cyevent.core.log cimport EVENT_DEBUG_CHECK_, event_debug_flags_
+from cyevent.core.queue cimport in_loop_thread, notify_later
+from cyevent.core.reactor cimport Duration, py_enter, py_leave, py_loop, unlock_and_wake
 from cyevent.core.sys cimport *
 from cyevent.core.sys cimport timeval
+from cyevent.core.threads cimport EVLOCK_LOCK, EVLOCK_UNLOCK
 from cyevent.core.types cimport *
 
 cdef extern from "Python.h":
@@ -25,6 +33,14 @@ cdef enum:
     EV_IO = 0x86               # EV_READ | EV_WRITE | EV_CLOSED
     PENDING = 0x2b             # EVLIST_TIMEOUT | _INSERTED | _ACTIVE | _ACTIVE_LATER
     STACK_ARGUMENTS = 10
+
+
+cdef inline int flags_of(event *ev) noexcept:
+    cdef int flags
+    EVLOCK_LOCK(ev.base.lock)
+    flags = ev.evcb.flags
+    EVLOCK_UNLOCK(ev.base.lock)
+    return flags
 
 
 # --- callbacks --------------------------------------------------------------------------------------
@@ -62,10 +78,17 @@ cdef void run_event(PyObject *thing, short what) noexcept:
             leading[1] = <PyObject *>reason
         elif self.nleading == 1:
             leading[0] = <PyObject *>self.fd_number
-        call(<PyObject *>callback, self.arguments, leading, self.nleading)
+        # It is None when another thread, which EV_FINALIZE keeps from waiting, closed the event just now.
+        if callback is not None:
+            call(<PyObject *>callback, self.arguments, leading, self.nleading)
     except BaseException as exception:
         self.owner.failed(exception, callback)
-    self.settle()
+    if not flags_of(&self.native.ev) & PENDING:
+        self.settle()
+
+
+def settle_later(Event event):
+    event.settle()
 
 
 cdef void finalizer_fired(event *ev, void *arg) noexcept nogil:
@@ -133,6 +156,10 @@ cdef class Event:
             raise RuntimeError("an event's __init__() was called twice")
         if priority is not None:
             integer(priority, "priority", 0, native.nqueues - 1)
+        if debugging_() and fd >= 0 and not what & EV_SIGNAL and event_debug_flags_ & EVENT_DEBUG_CHECK_ \
+                and not fcntl(fd, F_GETFL) & O_NONBLOCK:
+            # Fatal below the line, where nothing can be raised.
+            raise ValueError(f"fd {fd} must be non-blocking (debug mode is on)")
         self.native.object = <PyObject *>self
         if event_assign(&self.native.ev, native, fd, what, event_fired, &self.native) < 0:
             raise os_error("what")
@@ -148,9 +175,12 @@ cdef class Event:
 
     def __dealloc__(self):
         # Only an event of which the base holds no reference gets here, so it is not pending unless the
-        # base was never told, in a failed add().
-        if self.native.ev.base != NULL and self.native.ev.evcb.flags & PENDING:
-            event_del_noblock(&self.native.ev)
+        # base was never told, in a failed add(); but it may be the running one. Without an owner the
+        # collector was here, after the base's __del__.
+        if self.owner is not None:
+            event_forget_(&self.native.ev)
+        if debugging_():
+            debug_teardown_(&self.native.ev, EVENT_GONE_FREED_)
 
     cdef EventBase live(self):
         if self.owner is None or self.closed_:
@@ -161,10 +191,25 @@ cdef class Event:
     cdef void settle(self) noexcept:
         """Lets the base drop its reference when the event is no longer pending."""
         cdef EventBase owner = self.owner
-        if owner is not None:
-            with cython.critical_section(self):
-                if not self.native.ev.evcb.flags & PENDING:
-                    owner.release(self)
+        cdef event *ev = &self.native.ev
+        cdef event_base *base
+        cdef bint pending, elsewhere
+        if owner is None:
+            return
+        base = owner.base
+        with cython.critical_section(self):
+            EVLOCK_LOCK(base.lock)
+            pending = ev.evcb.flags & PENDING
+            elsewhere = base.current_event == &ev.evcb and not in_loop_thread(base)
+            EVLOCK_UNLOCK(base.lock)
+            if not pending and not elsewhere:
+                owner.release(self)
+        if elsewhere and not pending:
+            # The loop has taken it off its queue, and may not have got to the callback, nor to the GIL.
+            try:
+                owner.call_soon(settle_later, self)
+            except ValueError:
+                pass
 
     def add(self, timeout=None):
         """Waits for the event, and at most `timeout` seconds (a number, a timedelta or a Duration) if one
@@ -192,21 +237,21 @@ cdef class Event:
                 # An interval of nothing means none: the event would time out once.
                 ns = 1
         if ev.events & EV_IO and base.ops.features & EV_FEATURE_FDS \
-                and not ev.evcb.flags & EVLIST_INSERTED and fcntl(ev.fd, F_GETFD) < 0:
+                and not flags_of(ev) & EVLIST_INSERTED and fcntl(ev.fd, F_GETFD) < 0:
             # These backends look at a descriptor only when they wait.
             raise os_error(f"fd {ev.fd}")
         with cython.critical_section(self):
             owner.keep(self)
-            if ev.events & EV_SIGNAL and base.running_loop and not in_loop_thread(base):
-                # It waits for the signal's running callback, which needs the GIL.
-                with nogil:
-                    result = event_add(ev, tv) if tv != NULL else event_add_ns_(ev, ns)
-            elif tv != NULL:
-                result = event_add(ev, tv)
+            EVLOCK_LOCK(base.lock)
+            notify_later(base)
+            if tv != NULL:
+                ns = timeval_to_ns(tv)
+                result = event_add_nolock_(ev, ns, False, common_index_of_(base, tv))
             else:
-                result = event_add_ns_(ev, ns)
-        if result < 0:
+                result = event_add_nolock_(ev, ns, False, 0)
             code = errno
+            unlock_and_wake(base)
+        if result < 0:
             self.settle()
             set_errno(code)
             raise os_error(f"signum {ev.fd}" if ev.events & EV_SIGNAL else f"fd {ev.fd}")
@@ -222,16 +267,16 @@ cdef class Event:
     def activate(self, what, ncalls=1):
         """Makes the callback due as if `what` had happened; ncalls: how often, for a signal."""
         cdef EventBase owner = self.live()
-        cdef event *ev = &self.native.ev
         cdef event_base *base = owner.base
+        cdef event *ev = &self.native.ev
         cdef short bits = event_bits(what)
         cdef short calls = <short>integer(ncalls, "ncalls", 1, 0x7fff)
-        owner.keep(self)
-        if ev.events & EV_SIGNAL and base.running_loop and not in_loop_thread(base):
-            with nogil:
-                event_active(ev, bits, calls)
-        else:
-            event_active(ev, bits, calls)
+        with cython.critical_section(self):
+            owner.keep(self)
+            EVLOCK_LOCK(base.lock)
+            notify_later(base)
+            event_active_nolock_(ev, bits, calls)
+            unlock_and_wake(base)
 
     def pending(self, what=EV_TIMEOUT | EV_IO | EV_SIGNAL):
         """Which of `what` the event waits for or is active for; 0 if none."""
@@ -250,11 +295,12 @@ cdef class Event:
         cdef EventBase owner = self.live()
         if callback is not None:
             check_callable(callback, "callback")
-        if self.native.ev.evcb.flags & EVLIST_FINALIZING:
-            raise ValueError("the event is being finalized already")
-        self.on_finalize = callback
-        owner.keep(self)
-        event_finalize(0, &self.native.ev, finalizer_fired)
+        with cython.critical_section(self):
+            if flags_of(&self.native.ev) & EVLIST_FINALIZING:
+                raise ValueError("the event is being finalized already")
+            self.on_finalize = callback
+            owner.keep(self)
+            event_finalize(0, &self.native.ev, finalizer_fired)
 
     def close(self):
         """Deletes the event for good, and lets go of the callback and its arguments."""
@@ -276,10 +322,13 @@ cdef class Event:
     @property
     def expires(self):
         """When the timeout is over, in seconds of the monotonic clock; None without one."""
-        self.live()
-        if not self.native.ev.evcb.flags & EVLIST_TIMEOUT:
-            return None
-        return self.native.ev.deadline * 1e-9
+        cdef event_base *base = self.live().base
+        cdef int64_t deadline = -1
+        EVLOCK_LOCK(base.lock)
+        if self.native.ev.evcb.flags & EVLIST_TIMEOUT:
+            deadline = self.native.ev.deadline
+        EVLOCK_UNLOCK(base.lock)
+        return None if deadline < 0 else deadline * 1e-9
 
     @property
     def fd(self):
@@ -314,7 +363,7 @@ cdef class Event:
     @property
     def priority(self):
         """0 is the most urgent. It cannot change while the event is active."""
-        return self.native.ev.evcb.priority
+        return event_get_priority(&self.native.ev)
 
     @priority.setter
     def priority(self, priority):

@@ -9,7 +9,8 @@ from libc.string cimport memset
 from cyevent.core.memory cimport mm_realloc, mm_free
 from cyevent.core.queue cimport insert_active, remove_active_later
 from cyevent.core.sys cimport set_errno, fcntl, F_GETFD, EBADF, EINVAL, ENOMEM, ERANGE, NSIG, EV_LIKELY
-from cyevent.core.log cimport event_warnx_
+from cyevent.core.debug cimport debug_backend_, debug_mixed_
+from cyevent.core.log cimport debugging_, event_warnx_
 from cyevent.core.types cimport *
 from cyevent.core.types cimport io_slot, signal_slot, event_callback
 
@@ -80,6 +81,8 @@ cdef int evmap_io_add_(event_base *base, event *ev) noexcept nogil:
     if slot.first != NULL:
         if ((ev.events & EV_ET) != 0) != (slot.nedge != 0):
             event_warnx_(b"Tried to mix edge-triggered and level-triggered events on one descriptor")
+            if debugging_():
+                debug_mixed_(slot.first, ev)
             set_errno(EINVAL)
             return -1
         if slot.nread == MAX_EVENTS_PER_FD or slot.nwrite == MAX_EVENTS_PER_FD \
@@ -95,6 +98,8 @@ cdef int evmap_io_add_(event_base *base, event *ev) noexcept nogil:
     if ev.events & EV_CLOSED and not slot.nclosed:
         fresh |= EV_CLOSED
     if fresh:
+        if debugging_():
+            debug_backend_(base, b"add", fd, old, fresh | (ev.events & EV_ET))
         if base.ops.add(&base.host, base.backend, fd, old, fresh | (ev.events & EV_ET),
                         &slot.fdinfo) < 0:
             return -1
@@ -122,6 +127,8 @@ cdef int evmap_io_del_(event_base *base, event *ev) noexcept nogil:
     gone = old & ~wanted(slot)
     if gone:
         result = 1
+        if debugging_():
+            debug_backend_(base, b"delete", ev.fd, old, gone)
         if base.ops.delete(&base.host, base.backend, ev.fd, old, gone | (ev.events & EV_ET),
                            &slot.fdinfo) < 0:
             result = -1

@@ -55,7 +55,7 @@ cdef int foreach(event_base *base, event_base_foreach_event_cb callback, void *a
                 if result:
                     return result
             ev = ev.timer.common.next
-    for i in range(base.nqueues):
+    for i in range(base.queues_allocated):
         cb = base.queues[i].first
         while cb != NULL:
             result = visit_callback(base, cb, callback, arg)
@@ -140,7 +140,7 @@ cdef void event_base_dump_events(event_base *base, FILE *output) noexcept nogil:
     fputs(b"Inserted events:\n", output)
     foreach(base, dump_inserted, output)
     fputs(b"Active events:\n", output)
-    for i in range(base.nqueues):
+    for i in range(base.queues_allocated):
         dump_active(output, base.queues[i].first)
     dump_active(output, base.later.first)
     EVLOCK_UNLOCK(base.lock)

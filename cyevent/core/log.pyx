@@ -1,13 +1,16 @@
-"""Warnings and fatal errors of the nogil core."""
+"""Messages and fatal errors of the nogil core."""
 
 from libc.errno cimport errno
 from libc.stdio cimport fprintf, snprintf, stderr
-from libc.stdlib cimport abort
+from libc.stdlib cimport abort, exit
 from libc.string cimport strerror
-from cyevent.core.sys cimport set_errno
+from cyevent.core.sys cimport ev_clear_bits, ev_set_bits, set_errno
 
 cdef event_log_cb log_callback = NULL
 cdef event_fatal_cb fatal_callback = NULL
+cdef void (*last_words)(const char *) noexcept nogil
+
+event_debug_flags_ = EVENT_DEBUG_OPEN_
 
 cdef enum:
     MESSAGE_SIZE = 1024
@@ -23,10 +26,24 @@ cdef void event_set_fatal_callback(event_fatal_cb callback) noexcept nogil:
     fatal_callback = callback
 
 
+cdef void event_set_last_words_(void (*fn)(const char *) noexcept nogil) noexcept nogil:
+    global last_words
+    last_words = fn
+
+
+cdef void event_enable_debug_logging(uint32_t which) noexcept nogil:
+    if which:
+        ev_set_bits(&event_debug_flags_, EVENT_DEBUG_LOG_)
+    else:
+        ev_clear_bits(&event_debug_flags_, EVENT_DEBUG_LOG_)
+
+
 cdef void deliver(int severity, const char *message) noexcept nogil:
     cdef const char *name
-    if log_callback != NULL:
-        log_callback(severity, message)
+    # Once: another thread may take it away.
+    cdef event_log_cb callback = log_callback
+    if callback != NULL:
+        callback(severity, message)
         return
     if severity == EVENT_LOG_DEBUG:
         name = b"debug"
@@ -63,8 +80,28 @@ cdef void event_msgx_(const char *what) noexcept nogil:
     deliver(EVENT_LOG_MSG, what)
 
 
-cdef void event_errx_(const char *what) noexcept nogil:
+cdef void event_debugx_(const char *what) noexcept nogil:
+    cdef int saved = errno
+    if ev_load_int(&event_debug_flags_) & EVENT_DEBUG_LOG_:
+        deliver(EVENT_LOG_DEBUG, what)
+    set_errno(saved)
+
+
+cdef void event_exit_(int err, const char *what) noexcept nogil:
+    cdef event_fatal_cb callback = fatal_callback
     deliver(EVENT_LOG_ERR, what)
-    if fatal_callback != NULL:
-        fatal_callback(EVENT_ERR_ABORT_)
+    if callback != NULL:
+        callback(err)
+        exit(err)
+    if err != EVENT_ERR_ABORT_:
+        exit(err)
+    if last_words != NULL:
+        last_words(what)
     abort()
+
+
+cdef void event_errx_(const char *what) noexcept nogil:
+    event_exit_(EVENT_ERR_ABORT_, what)
+
+
+last_words = NULL

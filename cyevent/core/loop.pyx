@@ -13,17 +13,19 @@ from cyevent.core.event cimport (
     timeout_process_,
 )
 from cyevent.core.clock cimport timeval_to_ns
-from cyevent.core.log cimport event_warnx_
+from cyevent.core.debug cimport debug_run_, debug_teardown_, debug_wait_, EVENT_GONE_FINALIZED_
+from cyevent.core.log cimport debugging_, event_debugx_, event_warn_, event_warnx_
 from cyevent.core.memory cimport mm_free
 from cyevent.core.once cimport event_base_once_release_
 from cyevent.core.queue cimport (
-    evthread_notify_base_, has_events, insert_active, needs_notify, queue_unlink, remove_active,
+    evthread_notify_base_, has_events, in_loop_thread, insert_active, needs_notify, queue_unlink,
+    release_waiters, remove_active,
 )
 from cyevent.core.signals cimport evsig_claim_
-from cyevent.core.sys cimport set_errno, EDEADLK, EINVAL, EV_LIKELY, EV_UNLIKELY
-from cyevent.core.threads cimport (
-    EVLOCK_LOCK, EVLOCK_UNLOCK, evthread_cond_broadcast_, evthread_id_,
+from cyevent.core.sys cimport (
+    set_errno, ev_store_int, ev_store_ulong, EDEADLK, EINVAL, EV_LIKELY, EV_UNLIKELY,
 )
+from cyevent.core.threads cimport EVLOCK_LOCK, EVLOCK_UNLOCK, evthread_id_
 from cyevent.core.timers cimport timer_heap_top
 from cyevent.core.types cimport *
 from cyevent.core.types cimport (
@@ -45,20 +47,16 @@ cdef void run_signal(event_base *base, event *ev) noexcept nogil:
     cdef void *arg = ev.evcb.arg
     cdef int signum = ev.fd
     cdef short res = ev.res
-    cdef bint stop
-    # event_del() and event_free() from the callback reach the count through the base: the event may be
-    # gone when the callback returns.
+    # event_del() and event_free(), from the callback or another thread, reach the count through the base:
+    # the event may be gone when the callback returns. The count is the lock's, as all of the base is.
     base.current_ncalls = &ncalls
-    EVLOCK_UNLOCK(base.lock)
     while ncalls:
         ncalls -= 1
+        EVLOCK_UNLOCK(base.lock)
         callback(signum, res, arg)
         EVLOCK_LOCK(base.lock)
-        stop = base.event_break
-        EVLOCK_UNLOCK(base.lock)
-        if stop:
+        if base.event_break:
             break
-    EVLOCK_LOCK(base.lock)
     base.current_ncalls = NULL
 
 
@@ -73,7 +71,8 @@ cdef inline void restart_timeout(event_base *base, event *ev) noexcept nogil:
             deadline = now + ev.interval
     else:
         deadline = now + ev.interval
-    event_add_nolock_(ev, deadline, True, ev.evcb.common_index)
+    if event_add_nolock_(ev, deadline, True, ev.evcb.common_index) < 0:
+        event_warn_(b"event_base_loop: the timeout of a persistent event is lost")
 
 
 cdef void run_finalizer(event_base *base, event_callback *cb) noexcept nogil:
@@ -85,6 +84,9 @@ cdef void run_finalizer(event_base *base, event_callback *cb) noexcept nogil:
         EVLOCK_LOCK(base.lock)
         return
     ev = callback_to_event(cb)
+    if debugging_():
+        # Before the finalizer, which may assign the event anew.
+        debug_teardown_(ev, EVENT_GONE_FINALIZED_)
     # Read first: event_finalize()'s callback may free the event.
     if cb.closure == EV_CLOSURE_EVENT_FINALIZE_FREE:
         cb.cb.evfinalize(ev, cb.arg)
@@ -137,6 +139,8 @@ cdef int run_queue(event_base *base, event_queue *queue, int limit, int64_t end)
                 event_del_nolock_(callback_to_event(cb), EVENT_DEL_NOBLOCK)
         else:
             remove_active(base, cb)
+        if debugging_() and cb.flags & EVLIST_INIT:
+            debug_run_(callback_to_event(cb))
         if not (cb.flags & EVLIST_INTERNAL):
             count += 1
         base.current_event = cb
@@ -144,8 +148,7 @@ cdef int run_queue(event_base *base, event_queue *queue, int limit, int64_t end)
         run_one(base, cb)
         base.current_event = NULL
         if EV_UNLIKELY(base.current_event_waiters):
-            base.current_event_waiters = 0
-            evthread_cond_broadcast_(base.current_event_cond)
+            release_waiters(base)
         if EV_UNLIKELY(base.event_break):
             return -1
         if count >= limit:
@@ -161,18 +164,19 @@ cdef int process_active(event_base *base) noexcept nogil:
     """Runs the most urgent priority that has something of the user's own. Returns how many it ran."""
     cdef int i, count = 0
     cdef int64_t end = 0
+    cdef bint limited
     cdef event_queue *queue
     if base.max_dispatch_interval >= 0:
         end = base_now(base) + base.max_dispatch_interval
-    for i in range(base.nqueues):
+    for i in range(base.queues_allocated):
         queue = &base.queues[i]
         if queue.first == NULL:
             continue
         base.running_priority = i
-        if i < base.limit_callbacks_after_prio:
-            count = run_queue(base, queue, INT_MAX, 0)
-        else:
-            count = run_queue(base, queue, base.max_dispatch_callbacks, end)
+        limited = i >= base.limit_callbacks_after_prio
+        # One call, so that it is compiled into the loop.
+        count = run_queue(base, queue, base.max_dispatch_callbacks if limited else INT_MAX,
+                          end if limited else 0)
         if count:
             # A callback of ours alone does not count: the next priority has its turn too.
             break
@@ -197,6 +201,21 @@ cdef inline void activate_later(event_base *base) noexcept nogil:
 
 # --- waiting ----------------------------------------------------------------------------------------
 
+cdef inline void start_watcher(event_base *base, evwatch *watcher) noexcept nogil:
+    base.next_watcher = watcher.next
+    base.current_watcher = watcher
+    base.current_event_waiters = 0
+    EVLOCK_UNLOCK(base.lock)
+
+
+cdef inline evwatch *end_watcher(event_base *base) noexcept nogil:
+    EVLOCK_LOCK(base.lock)
+    base.current_watcher = NULL
+    if EV_UNLIKELY(base.current_event_waiters):
+        release_waiters(base)
+    return base.next_watcher
+
+
 cdef void run_prepare_watchers(event_base *base, int64_t timeout) noexcept nogil:
     cdef evwatch *watcher = base.watchers[EVWATCH_PREPARE]
     cdef evwatch_prepare_cb_info info
@@ -207,11 +226,9 @@ cdef void run_prepare_watchers(event_base *base, int64_t timeout) noexcept nogil
     else:
         info.timeout = NULL
     while watcher != NULL:
-        base.next_watcher = watcher.next
-        EVLOCK_UNLOCK(base.lock)
+        start_watcher(base, watcher)
         watcher.cb.prepare(watcher, &info, watcher.arg)
-        EVLOCK_LOCK(base.lock)
-        watcher = base.next_watcher
+        watcher = end_watcher(base)
 
 
 cdef void run_check_watchers(event_base *base) noexcept nogil:
@@ -219,11 +236,9 @@ cdef void run_check_watchers(event_base *base) noexcept nogil:
     cdef evwatch_check_cb_info info
     info.unused = NULL
     while watcher != NULL:
-        base.next_watcher = watcher.next
-        EVLOCK_UNLOCK(base.lock)
+        start_watcher(base, watcher)
         watcher.cb.check(watcher, &info, watcher.arg)
-        EVLOCK_LOCK(base.lock)
-        watcher = base.next_watcher
+        watcher = end_watcher(base)
 
 
 cdef inline int64_t time_to_wait(event_base *base, int flags) noexcept nogil:
@@ -246,14 +261,21 @@ cdef int turn(event_base *base, int flags) noexcept nogil:
     if base.later.first != NULL:
         activate_later(base)
     timeout = time_to_wait(base, flags)
+    base.waiting = timeout != 0
     if base.watchers[EVWATCH_PREPARE] != NULL:
         run_prepare_watchers(base, timeout)
     # Forgotten before the wait; the first to need the time after it reads it for all.
     base.cached_ns = 0
     base.time_cacheable = False
+    if debugging_():
+        debug_wait_(base, timeout)
     if base.before_wait != NULL:
+        # Whoever gets what is given up may want the lock next.
+        EVLOCK_UNLOCK(base.lock)
         base.before_wait(base.binding)
+        EVLOCK_LOCK(base.lock)
     result = base.ops.dispatch(&base.host, base.backend, timeout)
+    base.waiting = False
     base.time_cacheable = not (base.flags & EVENT_BASE_FLAG_NO_CACHE_TIME)
     if EV_UNLIKELY(result < 0):
         return FAILED
@@ -292,7 +314,7 @@ cdef int event_base_loop(event_base *base, int flags) noexcept nogil:
     if base.sig.count:
         evsig_claim_(base)
     if base.lock != NULL:
-        base.owner = evthread_id_()
+        ev_store_ulong(&base.owner, evthread_id_())
     base.gotterm = base.event_break = False
     while True:
         base.event_continue = False
@@ -301,10 +323,12 @@ cdef int event_base_loop(event_base *base, int flags) noexcept nogil:
             break
         if not (flags & EVLOOP_NO_EXIT_ON_EMPTY) and not has_events(base) \
                 and not base.event_count_active:
+            event_debugx_(b"event_base_loop: no events registered.")
             result = 1
             break
         ran = turn(base, flags)
         if EV_UNLIKELY(ran == FAILED):
+            event_debugx_(b"event_base_loop: dispatch returned unsuccessfully.")
             result = -1
             break
         if ran == NOTHING:
@@ -326,7 +350,10 @@ cdef int event_base_dispatch(event_base *base) noexcept nogil:
 # --- ending -----------------------------------------------------------------------------------------
 
 cdef void exit_due(evutil_socket_t fd, short what, void *arg) noexcept nogil:
-    (<event_base *>arg).gotterm = True
+    cdef event_base *base = <event_base *>arg
+    EVLOCK_LOCK(base.lock)
+    base.gotterm = True
+    EVLOCK_UNLOCK(base.lock)
 
 
 cdef int event_base_loopexit(event_base *base, const timeval *after) noexcept nogil:
@@ -339,7 +366,7 @@ cdef int event_base_loopbreak(event_base *base) noexcept nogil:
     if base == NULL:
         return -1
     EVLOCK_LOCK(base.lock)
-    base.event_break = True
+    ev_store_int(<int *>&base.event_break, True)
     if needs_notify(base):
         result = evthread_notify_base_(base)
     EVLOCK_UNLOCK(base.lock)
@@ -377,7 +404,8 @@ cdef int event_base_got_break(event_base *base) noexcept nogil:
 cdef event *event_base_get_running_event(event_base *base) noexcept nogil:
     cdef event *ev = NULL
     EVLOCK_LOCK(base.lock)
-    if base.current_event != NULL and base.current_event.flags & EVLIST_INIT:
+    # In another thread it would be gone before the answer is looked at.
+    if base.current_event != NULL and in_loop_thread(base) and base.current_event.flags & EVLIST_INIT:
         ev = callback_to_event(base.current_event)
     EVLOCK_UNLOCK(base.lock)
     return ev

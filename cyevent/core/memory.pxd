@@ -12,3 +12,5 @@ cdef char *mm_strdup(const char *text) noexcept nogil
 cdef void event_set_mem_functions(void *(*malloc_fn)(size_t) noexcept nogil,
                                   void *(*realloc_fn)(void *, size_t) noexcept nogil,
                                   void (*free_fn)(void *) noexcept nogil) noexcept nogil
+# Whether the C library's functions are in force.
+cdef bint mm_is_default_() noexcept nogil

@@ -21,6 +21,10 @@ cdef void event_set_mem_functions(void *(*malloc_fn)(size_t) noexcept nogil,
     custom_free = free_fn
 
 
+cdef bint mm_is_default_() noexcept nogil:
+    return custom_malloc == NULL and custom_free == NULL
+
+
 cdef void *mm_malloc(size_t size) noexcept nogil:
     if size == 0:
         return NULL

@@ -1,6 +1,7 @@
 """One-shot events."""
 
 from cyevent.core.clock cimport timeval_to_ns
+from cyevent.core.debug cimport event_debug_unassign
 from cyevent.core.event cimport event_active_nolock_, event_add_nolock_, event_assign
 from cyevent.core.memory cimport mm_calloc, mm_free
 from cyevent.core.sys cimport EINVAL, ENOMEM, set_errno
@@ -24,6 +25,7 @@ cdef void once_fired(evutil_socket_t fd, short what, void *arg) noexcept nogil:
     else:
         base.once_events = once.next
     EVLOCK_UNLOCK(base.lock)
+    event_debug_unassign(&once.ev)
     mm_free(once)
 
 
@@ -33,7 +35,7 @@ cdef int event_base_once_release_(event_base *base, evutil_socket_t fd, short ev
     cdef event_once *once
     cdef int result = 0
     cdef bint now = False
-    if events & (EV_SIGNAL | EV_PERSIST):
+    if base == NULL or events & (EV_SIGNAL | EV_PERSIST):
         set_errno(EINVAL)
         return -1
     if (events & (EV_TIMEOUT | EV_IO)) == 0:
@@ -53,7 +55,10 @@ cdef int event_base_once_release_(event_base *base, evutil_socket_t fd, short ev
         # Without a time to wait there is no timer to set.
         now = ns <= 0
     EVLOCK_LOCK(base.lock)
-    if now:
+    if base.closed:
+        set_errno(EINVAL)
+        result = -1
+    elif now:
         event_active_nolock_(&once.ev, EV_TIMEOUT, 1)
     else:
         result = event_add_nolock_(&once.ev, ns, False, 0)
@@ -64,6 +69,7 @@ cdef int event_base_once_release_(event_base *base, evutil_socket_t fd, short ev
         base.once_events = once
     EVLOCK_UNLOCK(base.lock)
     if result < 0:
+        event_debug_unassign(&once.ev)
         mm_free(once)
     return result
 

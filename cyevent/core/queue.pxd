@@ -1,14 +1,23 @@
 # Active queues, the counts that say whether a base still has work, and waking a base from another thread.
 # All of it is called with the base's lock held.
 
+from libc.stdint cimport uint8_t
+from cyevent.core.sys cimport EV_UNLIKELY, ev_load_ulong
 from cyevent.core.types cimport *
 from cyevent.core.types cimport event_base, event_callback, event_queue, event, deferred_cb_fn
-from cyevent.core.threads cimport evthread_id_
+from cyevent.core.threads cimport EVLOCK_UNLOCK, evthread_cond_broadcast_, evthread_id_
 
 cdef int evthread_notify_base_(event_base *base) noexcept nogil
+# See unlock_and_notify().
+cdef void notify_without_lock_(event_base *base) noexcept nogil
+# Waits until no thread is about to write to the descriptor of notifications any more.
+cdef void evthread_notify_quiesce_(event_base *base) noexcept nogil
 # Puts a deferred callback on its active queue; 1 if it was not there already.
 cdef int event_callback_activate_nolock_(event_base *base, event_callback *cb) noexcept nogil
 cdef int event_callback_activate_later_nolock_(event_base *base, event_callback *cb) noexcept nogil
+# Makes an event active in the next turn of the loop rather than in this one.
+cdef void event_active_later_nolock_(event *ev, int what) noexcept nogil
+cdef void event_active_later_(event *ev, int what) noexcept nogil
 cdef void event_callback_cancel_nolock_(event_base *base, event_callback *cb) noexcept nogil
 
 # Deferred callbacks: work for the next free moment of the loop, without a descriptor or a timer.
@@ -24,11 +33,34 @@ cdef void event_base_del_virtual_(event_base *base) noexcept nogil
 
 
 cdef inline bint in_loop_thread(event_base *base) noexcept nogil:
-    return base.lock == NULL or base.owner == evthread_id_()
+    return base.lock == NULL or ev_load_ulong(&base.owner) == evthread_id_()
 
 
+# A loop that does not sleep finds what is new by itself, so waking it costs a system call only when it does.
 cdef inline bint needs_notify(event_base *base) noexcept nogil:
-    return base.running_loop and not in_loop_thread(base)
+    return base.waiting and not in_loop_thread(base)
+
+
+# Around a change that may have to wake the loop: notify_later() after locking, unlock_and_notify() instead of
+# unlocking. The first thing that a woken loop wants is the lock, so the waking system call is made without it.
+# Nothing in between may wait for a condition.
+cdef inline void notify_later(event_base *base) noexcept nogil:
+    base.notify_later = True
+
+
+cdef inline void unlock_and_notify(event_base *base) noexcept nogil:
+    base.notify_later = False
+    if base.notify_due:
+        notify_without_lock_(base)
+    else:
+        EVLOCK_UNLOCK(base.lock)
+
+
+# Whoever waits for the end of the running callback, an event's or a watcher's, may go on.
+cdef inline void release_waiters(event_base *base) noexcept nogil:
+    base.current_event_waiters = 0
+    base.wait_round += 1
+    evthread_cond_broadcast_(base.current_event_cond)
 
 
 cdef inline bint has_events(event_base *base) noexcept nogil:
@@ -74,6 +106,9 @@ cdef inline void insert_active(event_base *base, event_callback *cb) noexcept no
     base.event_count_active += 1
     if base.event_count_active > base.event_count_active_max:
         base.event_count_active_max = base.event_count_active
+    if EV_UNLIKELY(cb.priority >= base.nqueues):
+        # Made when the base had more priorities.
+        cb.priority = <uint8_t>(base.nqueues - 1)
     queue_append(&base.queues[cb.priority], cb)
 
 

@@ -1,7 +1,7 @@
 """Active queues, deferred callbacks and cross-thread notification."""
 
 from libc.stdint cimport uint8_t, uint64_t
-from cyevent.core.sys cimport EAGAIN, EINTR, write
+from cyevent.core.sys cimport EAGAIN, EINTR, ev_add_int, sched_yield, write
 from cyevent.core.threads cimport EVLOCK_LOCK, EVLOCK_UNLOCK
 from libc.errno cimport errno
 
@@ -9,24 +9,55 @@ cdef enum:
     # A turn runs at most this many callbacks that were deferred in the same turn; the others wait for the
     # next one, so that two callbacks that defer each other cannot starve the descriptors.
     MAX_DEFERREDS_QUEUED = 32
+    PATIENCE = 10000
+
+
+cdef int write_notification(int fd) noexcept nogil:
+    cdef uint64_t one = 1
+    # An eventfd takes eight bytes; so does the socketpair, whose reader drains it.
+    while write(fd, &one, sizeof(one)) < 0:
+        if errno == EAGAIN:
+            break
+        if errno != EINTR:
+            return -1
+    return 0
 
 
 cdef int evthread_notify_base_(event_base *base) noexcept nogil:
-    cdef uint64_t one = 1
-    cdef ssize_t n
     if not base.notifiable:
         return -1
     if base.is_notify_pending:
         return 0
     base.is_notify_pending = True
-    # An eventfd takes eight bytes; so does the socketpair, whose reader drains it.
-    while True:
-        n = write(base.notify_fds[1], &one, sizeof(one))
-        if n >= 0 or errno == EAGAIN:
-            return 0
-        if errno != EINTR:
-            base.is_notify_pending = False
-            return -1
+    if base.notify_later:
+        base.notify_due = True
+        return 0
+    if write_notification(base.notify_fds[1]) < 0:
+        base.is_notify_pending = False
+        return -1
+    return 0
+
+
+cdef void notify_without_lock_(event_base *base) noexcept nogil:
+    cdef int fd = base.notify_fds[1]
+    base.notify_due = False
+    # The loop may end and its base be freed as soon as the lock goes: freeing waits for this count.
+    ev_add_int(&base.notifying, 1)
+    EVLOCK_UNLOCK(base.lock)
+    if write_notification(fd) < 0:
+        EVLOCK_LOCK(base.lock)
+        base.is_notify_pending = False
+        EVLOCK_UNLOCK(base.lock)
+    ev_add_int(&base.notifying, -1)
+
+
+cdef void evthread_notify_quiesce_(event_base *base) noexcept nogil:
+    cdef int _i
+    # Not for ever: in a forked child the count may stand for threads that are not there.
+    for _i in range(PATIENCE):
+        if ev_add_int(&base.notifying, 0) == 0:
+            break
+        sched_yield()
 
 
 cdef int event_callback_activate_nolock_(event_base *base, event_callback *cb) noexcept nogil:
@@ -50,6 +81,20 @@ cdef int event_callback_activate_later_nolock_(event_base *base,
     if needs_notify(base):
         evthread_notify_base_(base)
     return 1
+
+
+cdef void event_active_later_nolock_(event *ev, int what) noexcept nogil:
+    if ev.evcb.flags & (EVLIST_ACTIVE | EVLIST_ACTIVE_LATER):
+        ev.res |= <short>what
+        return
+    ev.res = <short>what
+    event_callback_activate_later_nolock_(ev.base, &ev.evcb)
+
+
+cdef void event_active_later_(event *ev, int what) noexcept nogil:
+    EVLOCK_LOCK(ev.base.lock)
+    event_active_later_nolock_(ev, what)
+    EVLOCK_UNLOCK(ev.base.lock)
 
 
 cdef void event_callback_cancel_nolock_(event_base *base, event_callback *cb) noexcept nogil:
@@ -78,12 +123,13 @@ cdef void event_deferred_cb_set_priority_(event_callback *cb, int priority) noex
 cdef int event_deferred_cb_schedule_(event_base *base, event_callback *cb) noexcept nogil:
     cdef int added
     EVLOCK_LOCK(base.lock)
+    notify_later(base)
     if base.ndeferreds_queued > MAX_DEFERREDS_QUEUED:
         added = event_callback_activate_later_nolock_(base, cb)
     else:
         added = event_callback_activate_nolock_(base, cb)
         base.ndeferreds_queued += added
-    EVLOCK_UNLOCK(base.lock)
+    unlock_and_notify(base)
     return added
 
 

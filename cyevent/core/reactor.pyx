@@ -13,17 +13,20 @@ from libc.stdlib cimport free
 from cyevent.core.arguments cimport event_bits, integer, os_error
 from cyevent.core.base cimport *
 from cyevent.core.config cimport *
+from cyevent.core.debug cimport event_debug_unassign
 from cyevent.core.inspect cimport event_base_dump_events, event_base_foreach_event
 from cyevent.core.base cimport event_base_shut_
 from cyevent.core.clock cimport ns_to_timeval
 from cyevent.core.event cimport *
-from cyevent.core.event cimport (
-    base_now, )
+from cyevent.core.event cimport base_now, event_del_nolock_, wait_for_callback_
 from cyevent.core.loop cimport *
-from cyevent.core.queue cimport in_loop_thread
+from cyevent.core.queue cimport (
+    event_callback_activate_later_nolock_, event_callback_activate_nolock_, event_deferred_cb_init_,
+    in_loop_thread, notify_later,
+)
 from cyevent.core.sys cimport *
 from cyevent.core.sys cimport timeval
-from cyevent.core.threads cimport EVLOCK_LOCK, EVLOCK_UNLOCK, evthread_id_
+from cyevent.core.threads cimport EVLOCK_LOCK, EVLOCK_UNLOCK
 from cyevent.core.types cimport *
 from cyevent.core.types cimport event_config
 
@@ -63,7 +66,7 @@ cdef enum:
 
 cdef int py_enter(py_loop *loop) noexcept nogil:
     cdef PyThreadState *saved
-    if not loop.looping or loop.thread != evthread_id_():
+    if not in_py_loop(loop):
         return PyGILState_Ensure()
     saved = loop.saved
     # It may be current although it is saved: C code in a callback took the GIL with PyGILState_Ensure, and
@@ -81,7 +84,7 @@ cdef void py_leave(py_loop *loop, int token) noexcept nogil:
 
 cdef void give_up_gil(void *arg) noexcept nogil:
     cdef py_loop *loop = <py_loop *>arg
-    if loop.looping and loop.saved == NULL:
+    if loop.saved == NULL and in_py_loop(loop):
         loop.saved = PyEval_SaveThread()
 
 
@@ -106,6 +109,42 @@ cdef void wakeup_readable(evutil_socket_t fd, short what, void *arg) noexcept no
     while recv(fd, bytes, sizeof(bytes), 0) == <ssize_t>sizeof(bytes):
         pass
     run_signal_handlers((<event_base *>arg).binding)
+
+
+cdef void run_soon(event_callback *cb, void *arg) noexcept nogil:
+    cdef py_loop *loop = <py_loop *>arg
+    cdef int token = py_enter(loop)
+    (<void (*)(PyObject *) noexcept nogil>run_soon_calls)(loop.owner)
+    py_leave(loop, token)
+
+
+cdef void run_soon_calls(PyObject *owner) noexcept:
+    cdef EventBase self = <EventBase>owner
+    cdef list calls
+    cdef list fresh = []
+    cdef object callback
+    cdef tuple arguments
+    cdef Py_ssize_t i = 0
+    with cython.critical_section(self):
+        calls = self.soon
+        self.soon = fresh
+        self.soon_due = False
+    while i < len(calls):
+        if i and ev_load_int(<int *>&self.base.event_break):
+            # As with events that are active: what has not run yet runs first in the next loop.
+            with cython.critical_section(self):
+                self.soon = calls[i:] + self.soon
+                self.schedule_soon()
+            return
+        callback = calls[i]
+        arguments = <tuple>calls[i + 1]
+        calls[i] = calls[i + 1] = None
+        i += 2
+        try:
+            callback(*arguments)
+        except BaseException as exception:
+            self.failed(exception, callback)
+        callback = arguments = None
 
 
 @cython.final
@@ -159,6 +198,7 @@ cdef class EventBase:
     def __cinit__(self):
         self.wakeup_fds[0] = self.wakeup_fds[1] = -1
         self.kept = {}
+        self.soon = []
         self.closed_ = True
 
     def __init__(self, method=None, *, avoid=(), require=0, priorities=1, bint threadsafe=True,
@@ -233,6 +273,7 @@ cdef class EventBase:
         self.base.before_wait = give_up_gil
         self.base.interrupted = run_signal_handlers
         self.base.binding = &self.state
+        event_deferred_cb_init_(&self.soon_call, levels // 2, run_soon, &self.state)
         self.closed_ = False
         if _threading.current_thread() is _threading.main_thread():
             # Now rather than at the first loop(): descriptor numbers do not change under users' feet.
@@ -255,17 +296,23 @@ cdef class EventBase:
 
     cdef int keep(self, object thing) except -1:
         # By identity, whatever a subclass makes of equality.
-        self.kept[<size_t><PyObject *>thing] = thing
-        if len(self.kept) > self.most_kept:
-            self.most_kept = len(self.kept)
+        with cython.critical_section(self):
+            self.kept[<size_t><PyObject *>thing] = thing
+            if len(self.kept) > self.most_kept:
+                self.most_kept = len(self.kept)
         return 0
 
     cdef void release(self, object thing) noexcept:
-        self.kept.pop(<size_t><PyObject *>thing, None)
-        if self.most_kept > SHRINK_FROM and not self.kept:
-            # A dict's table does not shrink by itself.
-            self.kept = {}
-            self.most_kept = 0
+        cdef dict fresh
+        with cython.critical_section(self):
+            self.kept.pop(<size_t><PyObject *>thing, None)
+            if self.most_kept > SHRINK_FROM and not self.kept:
+                # A dict's table does not shrink by itself. Made first: that may run the collector, whose
+                # finalizers may keep something.
+                fresh = {}
+                if not self.kept:
+                    self.kept = fresh
+                    self.most_kept = 0
 
     cdef void callback_failed(self, object callback) noexcept:
         cdef object exception
@@ -276,13 +323,30 @@ cdef class EventBase:
 
     cdef int delete_event(self, event *ev) noexcept:
         cdef int result
+        cdef bint wait
         cdef event_base *base = self.base
-        if base.lock != NULL and base.running_loop and not in_loop_thread(base):
+        EVLOCK_LOCK(base.lock)
+        result = event_del_nolock_(ev, EVENT_DEL_NOBLOCK)
+        wait = base.current_event == &ev.evcb and not ev.events & EV_FINALIZE and not in_loop_thread(base)
+        EVLOCK_UNLOCK(base.lock)
+        if wait:
             with nogil:
-                result = event_del(ev)
-        else:
-            result = event_del(ev)
+                EVLOCK_LOCK(base.lock)
+                wait_for_callback_(base, &ev.evcb)
+                EVLOCK_UNLOCK(base.lock)
         return result
+
+    cdef void schedule_soon(self) noexcept:
+        cdef event_base *base = self.base
+        self.soon_due = True
+        EVLOCK_LOCK(base.lock)
+        notify_later(base)
+        if base.running_loop and in_loop_thread(base):
+            # The next turn, so that calls that ask for further calls leave the descriptors theirs.
+            event_callback_activate_later_nolock_(base, &self.soon_call)
+        else:
+            event_callback_activate_nolock_(base, &self.soon_call)
+        unlock_and_wake(base)
 
     # Exceptions.
 
@@ -348,6 +412,7 @@ cdef class EventBase:
         cdef int i
         if self.wakeup_fds[0] >= 0:
             event_del(&self.wakeup_event)
+            event_debug_unassign(&self.wakeup_event)
         for i in range(2):
             if self.wakeup_fds[i] >= 0:
                 close(self.wakeup_fds[i])
@@ -365,7 +430,9 @@ cdef class EventBase:
         cdef int result, code, previous = -1
         cdef bint watch_signals = False
         with cython.critical_section(self):
-            if self.state.looping or base.running_loop:
+            if self.closing:
+                raise RuntimeError("the EventBase is being closed")
+            if self.state.looping:
                 raise RuntimeError("the loop of this EventBase is running already")
             self.state.looping = True
         try:
@@ -381,13 +448,14 @@ cdef class EventBase:
                 else:
                     watch_signals = True
                 PyErr_CheckSignals()
-            self.state.thread = evthread_id_()
+            ev_store_ulong(&self.state.thread, PyThread_get_thread_ident())
             self.state.saved = PyEval_SaveThread()
             result = event_base_loop(base, bits)
             code = errno
             if self.state.saved != NULL:
                 PyEval_RestoreThread(self.state.saved)
                 self.state.saved = NULL
+            ev_store_ulong(&self.state.thread, 0)
             if watch_signals:
                 _signal.set_wakeup_fd(-1)
                 watch_signals = False
@@ -559,6 +627,18 @@ cdef class EventBase:
 
     # Acting.
 
+    def call_soon(self, callback, *args):
+        """Calls callback(*args) from the loop: once for each call_soon(), in their order, at the middle
+        priority. May be called from any thread, and wakes the loop; a call made by a callback is for the
+        next turn. Calls that wait count as one event; `close` drops them."""
+        self.checked()
+        check_callable(callback, "callback")
+        with cython.critical_section(self):
+            self.soon.append(callback)
+            self.soon.append(args)
+            if not self.soon_due:
+                self.schedule_soon()
+
     def once(self, fd, what, callback, *args, timeout=None):
         """Calls callback(fd, what, *args) once, when fd (None for a mere timeout) is ready or the timeout
         of so many seconds is over. The base keeps it until then."""
@@ -601,16 +681,31 @@ cdef class EventBase:
         RuntimeError while the loop runs. Events, buffers and listeners made on the base can then only be
         closed. Closing twice is harmless.
         """
-        if self.closed_ or self.base == NULL:
+        cdef event_base *base = self.base
+        cdef bint running
+        if self.closed_ or base == NULL:
             return
-        if self.state.looping or self.base.running_loop:
-            raise RuntimeError("the EventBase cannot be closed while its loop is running")
-        for thing in list(self.kept.values()):
-            thing.close()
-        self.close_wakeup()
-        event_base_shut_(self.base, True)
-        self.closed_ = True
+        with cython.critical_section(self):
+            if self.closing:
+                return
+            EVLOCK_LOCK(base.lock)
+            running = base.running_loop
+            EVLOCK_UNLOCK(base.lock)
+            if self.state.looping or running:
+                raise RuntimeError("the EventBase cannot be closed while its loop is running")
+            # From here on no loop() begins.
+            self.closing = True
+        try:
+            for thing in list(self.kept.values()):
+                thing.close()
+            self.close_wakeup()
+            if event_base_shut_(base, True) < 0:
+                raise RuntimeError("the EventBase cannot be closed while its loop is running")
+            self.closed_ = True
+        finally:
+            self.closing = False
         self.kept.clear()
+        self.soon.clear()
 
     def __enter__(self):
         self.checked()

@@ -17,11 +17,12 @@ runs at all, but the block belongs to the thread that adds the event, and a chil
 from libc.errno cimport errno
 from libc.stdint cimport uint32_t
 from libc.string cimport memset
+from cyevent.core.debug cimport event_debug_unassign
 from cyevent.core.event cimport event_add_nolock_, event_assign, event_del_nolock_
 from cyevent.core.fdmap cimport evmap_signal_active_
 from cyevent.core.sys cimport *
 from cyevent.core.sys cimport sigaction_t
-from cyevent.core.threads cimport EVLOCK_LOCK, EVLOCK_UNLOCK, evthread_lock_alloc_
+from cyevent.core.threads cimport EVLOCK_LOCK, EVLOCK_UNLOCK, evthread_global_lock_
 from cyevent.core.types cimport *
 from cyevent.backends.vtable cimport backend_host, event_op
 
@@ -43,8 +44,26 @@ cdef extern from *:
     #endif
     #define CYEVENT_MAX_SIGNAL 128
     static volatile int cyevent_signal_fd[CYEVENT_MAX_SIGNAL];
-    static inline int cyevent_signal_fd_get(int n) { return cyevent_signal_fd[n] - 1; }
-    static inline void cyevent_signal_fd_set(int n, int fd) { cyevent_signal_fd[n] = fd + 1; }
+    static volatile int cyevent_handlers;
+    #if defined(__GNUC__) || defined(__clang__)
+      static inline int cyevent_signal_fd_get(int n) {
+          return __atomic_load_n(&cyevent_signal_fd[n], __ATOMIC_SEQ_CST) - 1;
+      }
+      static inline void cyevent_signal_fd_set(int n, int fd) {
+          __atomic_store_n(&cyevent_signal_fd[n], fd + 1, __ATOMIC_SEQ_CST);
+      }
+      static inline void cyevent_handlers_add(int n) {
+          __atomic_add_fetch(&cyevent_handlers, n, __ATOMIC_SEQ_CST);
+      }
+      static inline int cyevent_handlers_get(void) {
+          return __atomic_load_n(&cyevent_handlers, __ATOMIC_SEQ_CST);
+      }
+    #else
+      static inline int cyevent_signal_fd_get(int n) { return cyevent_signal_fd[n] - 1; }
+      static inline void cyevent_signal_fd_set(int n, int fd) { cyevent_signal_fd[n] = fd + 1; }
+      static inline void cyevent_handlers_add(int n) { cyevent_handlers += n; }
+      static inline int cyevent_handlers_get(void) { return cyevent_handlers; }
+    #endif
     """
     int CYEVENT_HAVE_SIGNALFD
     int CYEVENT_MAX_SIGNAL
@@ -56,6 +75,12 @@ cdef extern from *:
     # volatile, which Cython cannot say.
     int cyevent_signal_fd_get(int signum) noexcept nogil
     void cyevent_signal_fd_set(int signum, int fd) noexcept nogil
+    # How many handlers run now, in all threads: one may hold a descriptor that is no longer set.
+    void cyevent_handlers_add(int n) noexcept nogil
+    int cyevent_handlers_get() noexcept nogil
+
+cdef enum:
+    PATIENCE = 1000
 
 cdef event_op selfpipe_ops
 cdef event_op signalfd_ops
@@ -63,17 +88,30 @@ cdef event_op signalfd_ops
 # The process's: which bases wait for signals, and what their handler replaced.
 cdef event_base *bases
 cdef sigaction_t saved_actions[128]
-cdef void *tables_lock = evthread_lock_alloc_()
+cdef void *tables_lock = NULL
 
 
 cdef void handle_signal(int signum) noexcept nogil:
     cdef int saved = errno
     cdef unsigned char byte = <unsigned char>signum
-    cdef int fd = cyevent_signal_fd_get(signum)
+    cdef int fd
+    cyevent_handlers_add(1)
+    fd = cyevent_signal_fd_get(signum)
     if fd >= 0:
         # A full pipe has the signal in it already, or plenty to wake for.
         send(fd, &byte, 1, MSG_NOSIGNAL)
+    cyevent_handlers_add(-1)
     set_errno(saved)
+
+
+cdef void wait_for_handlers() noexcept nogil:
+    """Lets the handlers end that may be about to write to a descriptor whose number is soon another's."""
+    cdef int _i
+    # Not for ever: in a forked child the count may stand for threads that are not there.
+    for _i in range(PATIENCE):
+        if cyevent_handlers_get() == 0:
+            break
+        sched_yield()
 
 
 # --- the self-pipe ----------------------------------------------------------------------------------
@@ -135,7 +173,9 @@ cdef void close_descriptors(event_base *base) noexcept nogil:
     cdef int i
     if base.sig.pipe_added:
         event_del_nolock_(&base.sig.pipe_event, EVENT_DEL_NOBLOCK)
+        event_debug_unassign(&base.sig.pipe_event)
         base.sig.pipe_added = False
+    wait_for_handlers()
     for i in range(2):
         if base.sig.fds[i] >= 0:
             close(base.sig.fds[i])
@@ -335,6 +375,7 @@ cdef int evsig_reinit_(event_base *base) noexcept nogil:
     return 0
 
 
+evthread_global_lock_(&tables_lock)
 selfpipe_ops.name = b"signal"
 selfpipe_ops.add = selfpipe_add
 selfpipe_ops.delete = selfpipe_delete

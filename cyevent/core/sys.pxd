@@ -23,6 +23,7 @@ cdef extern from *:
       #include <signal.h>
       #include <time.h>
       #include <pthread.h>
+      #include <sched.h>
       typedef int evutil_socket_t;
       typedef socklen_t ev_socklen_t;
     #endif
@@ -40,6 +41,30 @@ cdef extern from *:
       }
     #endif
     static inline void set_errno(int value) { errno = value; }
+    #if defined(__GNUC__) || defined(__clang__)
+      static inline int ev_add_int(int *p, int n) { return __atomic_add_fetch(p, n, __ATOMIC_SEQ_CST); }
+      static inline void ev_set_bits(int *p, int n) { __atomic_fetch_or(p, n, __ATOMIC_SEQ_CST); }
+      static inline void ev_clear_bits(int *p, int n) { __atomic_fetch_and(p, ~n, __ATOMIC_SEQ_CST); }
+      #define EV_ATOMIC(type, name) \
+          static inline type ev_load_##name(const type *p) { return __atomic_load_n(p, __ATOMIC_RELAXED); } \
+          static inline void ev_store_##name(type *p, type v) { __atomic_store_n(p, v, __ATOMIC_RELAXED); }
+    #else
+      #ifdef _WIN32
+        #include <intrin.h>
+        static inline int ev_add_int(int *p, int n) {
+            return _InterlockedExchangeAdd((volatile long *)p, n) + n;
+        }
+        static inline void ev_set_bits(int *p, int n) { _InterlockedOr((volatile long *)p, n); }
+        static inline void ev_clear_bits(int *p, int n) { _InterlockedAnd((volatile long *)p, ~n); }
+      #endif
+      #define EV_ATOMIC(type, name) \
+          static inline type ev_load_##name(const type *p) { return *(const volatile type *)p; } \
+          static inline void ev_store_##name(type *p, type v) { *(volatile type *)p = v; }
+    #endif
+    EV_ATOMIC(int, int)
+    EV_ATOMIC(unsigned long, ulong)
+    typedef const void *ev_pointer;
+    EV_ATOMIC(ev_pointer, pointer)
     #endif
     """
     # A descriptor: `int` on POSIX, a pointer-sized SOCKET on Windows.
@@ -50,6 +75,17 @@ cdef extern from *:
     bint EV_LIKELY(bint x) noexcept nogil
     bint EV_UNLIKELY(bint x) noexcept nogil
     int ev_ctz64(unsigned long long x) noexcept nogil
+    # For what is read without the lock: whole, but in no order with anything else. As cheap as plain access.
+    int ev_load_int(const int *p) noexcept nogil
+    void ev_store_int(int *p, int value) noexcept nogil
+    # In order with everything; returns the sum.
+    int ev_add_int(int *p, int n) noexcept nogil
+    # Of a word that others read with ev_load_int().
+    void ev_set_bits(int *word, int bits) noexcept nogil
+    void ev_clear_bits(int *word, int bits) noexcept nogil
+    unsigned long ev_load_ulong(const unsigned long *p) noexcept nogil
+    void ev_store_ulong(unsigned long *p, unsigned long value) noexcept nogil
+    void ev_store_pointer(const void **p, const void *value) noexcept nogil
     # An assignment to libc's errno would make a local variable in Cython.
     void set_errno(int value) noexcept nogil
 
@@ -140,3 +176,4 @@ cdef extern from *:
     int pthread_cond_timedwait(pthread_cond_t *cond, pthread_mutex_t *mutex,
                                const timespec *until) noexcept nogil
     pthread_t pthread_self() noexcept nogil
+    int sched_yield() noexcept nogil

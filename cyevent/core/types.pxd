@@ -233,6 +233,7 @@ cdef struct event_base:
 
     event_queue *queues        # one per priority
     int nqueues
+    int queues_allocated       # at least nqueues: events keep the priorities they have when there are fewer
     event_queue later          # made active at the next turn of the loop
     int event_count            # internal events not counted, here and in the maxima
     int event_count_max
@@ -255,17 +256,23 @@ cdef struct event_base:
     bint event_break
     bint event_continue
     bint running_loop
+    bint waiting               # the loop sleeps or is about to: what happens now must end its wait
     int running_priority
     int ndeferreds_queued
     event_callback *current_event
     uint16_t *current_ncalls   # while a signal's calls are being made: those left
     int current_event_waiters
+    unsigned wait_round        # how often waiters were released; see wait_for_callback_()
+    evwatch *current_watcher
 
     int64_t max_dispatch_interval
     int max_dispatch_callbacks
     int limit_callbacks_after_prio
     int flags                  # EVENT_BASE_FLAG_*
     bint is_notify_pending
+    bint notify_later          # inside notify_later(): whoever unlocks wakes the loop,
+    bint notify_due            # if this is set by then
+    int notifying              # threads that are about to write to notify_fds, without the lock
     unsigned long owner        # thread id of the loop
     void *lock                 # NULL: not thread-safe
     void *current_event_cond

@@ -6,7 +6,8 @@ from cyevent.core.types cimport (
 )
 
 # Called in the order in which they were made, before and after each wait, without the base's lock; they may
-# free watchers and add events. Freed by evwatch_free() or with their base. NULL without memory.
+# free watchers and add events. Freed by evwatch_free(), which waits for a callback that runs in another thread,
+# or with their base. NULL without memory or for a closed base.
 cdef evwatch *evwatch_prepare_new(event_base *base, evwatch_prepare_cb callback,
                                   void *arg) noexcept nogil
 cdef evwatch *evwatch_check_new(event_base *base, evwatch_check_cb callback,

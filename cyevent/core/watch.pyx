@@ -1,10 +1,13 @@
 """Prepare and check watchers."""
 
+cimport cython
 from cpython.ref cimport PyObject
 from cyevent.core.memory cimport mm_free, mm_malloc
 from cyevent.core.arguments cimport check_callable
 from cyevent.core.reactor cimport EventBase, py_enter, py_leave, py_loop
-from cyevent.core.threads cimport EVLOCK_LOCK, EVLOCK_UNLOCK
+from cyevent.core.queue cimport in_loop_thread
+from cyevent.core.sys cimport EINVAL, set_errno
+from cyevent.core.threads cimport EVLOCK_LOCK, EVLOCK_UNLOCK, evthread_cond_wait_
 from cyevent.core.types cimport EVWATCH_CHECK, EVWATCH_PREPARE, evwatch_check_cb_info
 
 
@@ -19,10 +22,15 @@ cdef evwatch *new_watcher(event_base *base, int kind, void *arg) noexcept nogil:
     return watcher
 
 
-cdef void link(evwatch *watcher) noexcept nogil:
+cdef evwatch *link(evwatch *watcher) noexcept nogil:
     cdef event_base *base = watcher.base
     cdef int kind = watcher.kind
     EVLOCK_LOCK(base.lock)
+    if base.closed:
+        EVLOCK_UNLOCK(base.lock)
+        mm_free(watcher)
+        set_errno(EINVAL)
+        return NULL
     watcher.prev = base.last_watcher[kind]
     if watcher.prev != NULL:
         watcher.prev.next = watcher
@@ -30,6 +38,7 @@ cdef void link(evwatch *watcher) noexcept nogil:
         base.watchers[kind] = watcher
     base.last_watcher[kind] = watcher
     EVLOCK_UNLOCK(base.lock)
+    return watcher
 
 
 cdef evwatch *evwatch_prepare_new(event_base *base, evwatch_prepare_cb callback,
@@ -37,7 +46,7 @@ cdef evwatch *evwatch_prepare_new(event_base *base, evwatch_prepare_cb callback,
     cdef evwatch *watcher = new_watcher(base, EVWATCH_PREPARE, arg)
     if watcher != NULL:
         watcher.cb.prepare = callback
-        link(watcher)
+        watcher = link(watcher)
     return watcher
 
 
@@ -46,7 +55,7 @@ cdef evwatch *evwatch_check_new(event_base *base, evwatch_check_cb callback,
     cdef evwatch *watcher = new_watcher(base, EVWATCH_CHECK, arg)
     if watcher != NULL:
         watcher.cb.check = callback
-        link(watcher)
+        watcher = link(watcher)
     return watcher
 
 
@@ -54,10 +63,14 @@ cdef event_base *evwatch_base(evwatch *watcher) noexcept nogil:
     return watcher.base
 
 
-cdef void evwatch_free(evwatch *watcher) noexcept nogil:
-    cdef event_base *base = watcher.base
-    cdef int kind = watcher.kind
+cdef int unlink(event_base *base, evwatch *watcher) noexcept nogil:
+    """0, or 1 when its callback is running in another thread, or -1 when it went with its base."""
+    cdef int kind, running
     EVLOCK_LOCK(base.lock)
+    if base.closed:
+        EVLOCK_UNLOCK(base.lock)
+        return -1
+    kind = watcher.kind
     if base.next_watcher == watcher:
         base.next_watcher = watcher.next
     if watcher.prev != NULL:
@@ -68,7 +81,23 @@ cdef void evwatch_free(evwatch *watcher) noexcept nogil:
         watcher.next.prev = watcher.prev
     else:
         base.last_watcher[kind] = watcher.prev
+    running = base.current_watcher == watcher and not in_loop_thread(base)
     EVLOCK_UNLOCK(base.lock)
+    return running
+
+
+cdef void wait_for_watcher(event_base *base, evwatch *watcher) noexcept nogil:
+    EVLOCK_LOCK(base.lock)
+    # Unlinked, it is not called again, so there is one run to wait for.
+    while base.current_watcher == watcher and base.current_event_cond != NULL:
+        base.current_event_waiters += 1
+        evthread_cond_wait_(base.current_event_cond, base.lock)
+    EVLOCK_UNLOCK(base.lock)
+
+
+cdef void evwatch_free(evwatch *watcher) noexcept nogil:
+    if unlink(watcher.base, watcher) == 1:
+        wait_for_watcher(watcher.base, watcher)
     mm_free(watcher)
 
 
@@ -132,29 +161,43 @@ cdef class Watcher:
         check_callable(callback, "callback")
         if self.native != NULL:
             raise RuntimeError("a watcher's __init__() was called twice")
+        self.owner = base
+        self.callback = callback
+        self.arguments = arguments
+        base.keep(self)
         if kind == EVWATCH_PREPARE:
             self.native = evwatch_prepare_new(native, prepare_due, <void *>self)
         else:
             self.native = evwatch_check_new(native, check_due, <void *>self)
         if self.native == NULL:
+            base.release(self)
+            base.checked()
             raise MemoryError()
-        self.owner = base
-        self.callback = callback
-        self.arguments = arguments
-        base.keep(self)
         return 0
 
     def close(self):
-        """Ends the calls. Closing twice is harmless."""
-        if self.native != NULL:
-            evwatch_free(self.native)
+        """Ends the calls; from another thread, it waits for one that runs. Closing twice is harmless."""
+        cdef event_base *base
+        cdef evwatch *native
+        cdef int running
+        with cython.critical_section(self):
+            native = self.native
             self.native = NULL
-            self.owner.release(self)
+        if native == NULL:
+            return
+        base = self.owner.base
+        running = unlink(base, native)
+        if running == 1:
+            with nogil:
+                wait_for_watcher(base, native)
+        if running >= 0:
+            mm_free(native)
+        self.owner.release(self)
 
     @property
     def closed(self):
         """True after `close`, and when the base was closed."""
-        return self.native == NULL
+        return self.native == NULL or self.owner.closed_
 
     @property
     def base(self):

@@ -7,6 +7,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from libc.stdint cimport uint16_t
 from libc.string cimport memcpy, memset, strlen
 from cyevent.core.sys cimport *
+from cyevent.net.sockaddr cimport evutil_inet_pton, evutil_inet_pton_scope
 from cyevent.net.sys cimport *
 from cyevent.net.sys cimport sockaddr_in, sockaddr_in6, sockaddr_un
 
@@ -43,6 +44,7 @@ cdef int address_from_object(object address, sockaddr_storage *out, bint resolve
     cdef sockaddr_in *v4 = <sockaddr_in *>out
     cdef sockaddr_in6 *v6 = <sockaddr_in6 *>out
     cdef bytes text
+    cdef unsigned zone = 0
     memset(out, 0, sizeof(sockaddr_storage))
     if isinstance(address, (str, bytes, _os.PathLike)):
         return path_address(address, out, name)
@@ -59,27 +61,23 @@ cdef int address_from_object(object address, sockaddr_storage *out, bint resolve
         host = host.decode("ascii")
     elif host is not None and not isinstance(host, str):
         raise TypeError(f"{name}'s host must be a str, not {type(host).__name__}")
-    if host and "%" in host:
-        host, zone = host.split("%", 1)
-        try:
-            scope = int(zone) if zone.isdigit() else _socket.if_nametoindex(zone)
-        except OSError:
-            raise ValueError(f"{name} names an interface that does not exist: {zone!r}") from None
     for _ in range(2):
         text = (host or "").encode("idna" if resolve else "utf-8")
-        if inet_pton(AF_INET, PyBytes_AS_STRING(text), &v4.sin_addr) == 1 and 0 not in text:
+        if 0 not in text and evutil_inet_pton(AF_INET, text, &v4.sin_addr) == 1:
             v4.sin_family = AF_INET
             v4.sin_port = htons(<uint16_t>port)
             ev_set_sa_len(<sockaddr *>v4, sizeof(sockaddr_in))
             return sizeof(sockaddr_in)
         memset(out, 0, sizeof(sockaddr_storage))
-        if inet_pton(AF_INET6, PyBytes_AS_STRING(text), &v6.sin6_addr) == 1 and 0 not in text:
+        if 0 not in text and evutil_inet_pton_scope(AF_INET6, text, &v6.sin6_addr, &zone) == 1:
             v6.sin6_family = AF_INET6
             v6.sin6_port = htons(<uint16_t>port)
             v6.sin6_flowinfo = htonl(flow)
-            v6.sin6_scope_id = scope
+            v6.sin6_scope_id = zone or scope
             ev_set_sa_len(<sockaddr *>v6, sizeof(sockaddr_in6))
             return sizeof(sockaddr_in6)
+        if b"%" in text:
+            raise ValueError(f"{name} is no IPv6 address of an interface that exists: {host!r}")
         if not resolve:
             break
         found = _socket.getaddrinfo(host or None, port, type=_socket.SOCK_STREAM,

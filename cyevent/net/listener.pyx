@@ -16,13 +16,14 @@ from cyevent.core.clock cimport NS_PER_MS
 from cyevent.core.event cimport (
     event_add, event_add_ns_, event_assign, event_del, event_del_noblock, )
 from cyevent.core.log cimport event_warn_fd_
+from cyevent.core.debug cimport event_debug_unassign
 from cyevent.core.memory cimport mm_calloc, mm_free
-from cyevent.core.queue cimport in_loop_thread
 from cyevent.core.arguments cimport check_callable, descriptor, integer, os_error
 from cyevent.core.reactor cimport py_enter, py_leave, py_loop
 from cyevent.core.sys cimport *
 from cyevent.core.threads cimport (
     EVLOCK_LOCK, EVLOCK_UNLOCK, evthread_lock_alloc_, evthread_lock_free_,
+    evthread_locking_enabled_,
 )
 from cyevent.core.types cimport EV_PERSIST, EV_READ
 from cyevent.net.address cimport address_from_object, address_to_object
@@ -62,6 +63,8 @@ cdef void destroy(evconnlistener *lev) noexcept nogil:
     EVLOCK_UNLOCK(lock)
     event_del(&lev.listener)
     event_del(&lev.retry)
+    event_debug_unassign(&lev.listener)
+    event_debug_unassign(&lev.retry)
     if lev.flags & LEV_OPT_CLOSE_ON_FREE:
         close(lev.listener.fd)
     if lev.spare >= 0:
@@ -165,6 +168,9 @@ cdef evconnlistener *evconnlistener_new(event_base *base, evconnlistener_cb cb, 
         return NULL
     if flags & LEV_OPT_THREADSAFE:
         lev.lock = evthread_lock_alloc_()
+        if lev.lock == NULL and evthread_locking_enabled_():
+            mm_free(lev)
+            return NULL
     lev.cb = cb
     lev.user_data = arg
     lev.flags = flags
@@ -177,6 +183,8 @@ cdef evconnlistener *evconnlistener_new(event_base *base, evconnlistener_cb cb, 
     event_assign(&lev.listener, base, fd, EV_READ | EV_PERSIST, listener_readable, lev)
     event_assign(&lev.retry, base, -1, 0, retry_due, lev)
     if not flags & LEV_OPT_DISABLED and evconnlistener_enable(lev) < 0:
+        event_debug_unassign(&lev.listener)
+        event_debug_unassign(&lev.retry)
         evthread_lock_free_(lev.lock)
         mm_free(lev)
         return NULL
@@ -485,11 +493,8 @@ cdef class Listener:
         if lev == NULL:
             return
         self.lev = NULL
-        if lev.listener.base.running_loop and not in_loop_thread(lev.listener.base):
-            # Waits for a callback that runs there, which needs the GIL.
-            with nogil:
-                evconnlistener_free(lev)
-        else:
+        # It waits for a callback that runs in another thread, which needs the GIL.
+        with nogil:
             evconnlistener_free(lev)
         if self.unlink_path is not None:
             import os

@@ -1,45 +1,115 @@
-"""Socket helpers."""
+"""Socket helpers.
 
-from libc.errno cimport errno
-from libc.stdint cimport uint16_t
-from libc.string cimport memcmp, memcpy, memset, strchr, strerror, strlen
+Facts:
+- Linux, the BSDs and Solaris take SOCK_NONBLOCK and SOCK_CLOEXEC in socket(), socketpair() and accept4(); macOS
+  and Windows do not, and there each costs a call more.
+- A child that is forked between socket() and fcntl() inherits the descriptor where they are two calls.
+- A loopback listener that nobody knows of can be connected to by anybody on the machine.
+
+So the flags go to the kernel where it takes them, and a pair made over loopback compares the names of both ends
+before it is given out.
+"""
+
+from libc.string cimport memset
 from cyevent.core.sys cimport *
 from cyevent.core.sys cimport sockaddr, ev_socklen_t
 from cyevent.net.sys cimport *
-from cyevent.net.sys cimport sockaddr_in, sockaddr_in6
+from cyevent.net.sys cimport sockaddr_in
+
+cdef extern from *:
+    """
+    #ifdef _WIN32
+      static int ev_set_nonblocking(evutil_socket_t sock) {
+          unsigned long on = 1;
+          return ioctlsocket(sock, FIONBIO, &on) == 0 ? 0 : -1;
+      }
+      /* Handles are inherited on demand only. */
+      static int ev_set_closeonexec(evutil_socket_t sock) { (void)sock; return 0; }
+      #define ev_clear_closeonexec(sock) 0
+      #define ev_close_socket closesocket
+      #define ev_socketpair(family, kind, protocol, sv) (WSASetLastError(WSAEAFNOSUPPORT), -1)
+      #define EV_HAVE_SOCKETPAIR 0
+      #define ev_set_socket_error WSASetLastError
+      static int ev_socket_error(evutil_socket_t sock) {
+          int error = WSAGetLastError(), pending = 0, n = sizeof(pending);
+          if (error != WSAEWOULDBLOCK || sock == (evutil_socket_t)INVALID_SOCKET)
+              return error;
+          if (getsockopt(sock, SOL_SOCKET, SO_ERROR, (char *)&pending, &n) == 0 && pending)
+              return pending;
+          return error;
+      }
+      /* Good until the thread asks for another. */
+      static const char *ev_socket_error_text(int error) {
+          static __declspec(thread) char text[256];
+          DWORD n = FormatMessageA(FORMAT_MESSAGE_FROM_SYSTEM | FORMAT_MESSAGE_IGNORE_INSERTS, NULL,
+                                   (DWORD)error, 0, text, sizeof(text), NULL);
+          while (n && (text[n - 1] == 10 || text[n - 1] == 13))
+              text[--n] = 0;
+          if (n == 0)
+              snprintf(text, sizeof(text), "winsock error %d", error);
+          return text;
+      }
+    #else
+      #include <string.h>
+      static int ev_set_nonblocking(evutil_socket_t sock) {
+          int flags = fcntl(sock, F_GETFL);
+          if (flags < 0)
+              return -1;
+          return flags & O_NONBLOCK ? 0 : fcntl(sock, F_SETFL, flags | O_NONBLOCK);
+      }
+      static int ev_set_closeonexec(evutil_socket_t sock) {
+          int flags = fcntl(sock, F_GETFD);
+          if (flags < 0)
+              return -1;
+          return flags & FD_CLOEXEC ? 0 : fcntl(sock, F_SETFD, flags | FD_CLOEXEC);
+      }
+      static int ev_clear_closeonexec(evutil_socket_t sock) {
+          int flags = fcntl(sock, F_GETFD);
+          return flags < 0 ? -1 : fcntl(sock, F_SETFD, flags & ~FD_CLOEXEC);
+      }
+      #define ev_close_socket close
+      #define ev_socketpair socketpair
+      #define EV_HAVE_SOCKETPAIR 1
+      #define ev_set_socket_error(error) (errno = (error))
+      #define ev_socket_error(sock) (errno)
+      #define ev_socket_error_text strerror
+    #endif
+    """
+    bint EV_HAVE_SOCKETPAIR
+    int ev_set_nonblocking(evutil_socket_t sock) noexcept nogil
+    int ev_set_closeonexec(evutil_socket_t sock) noexcept nogil
+    int ev_clear_closeonexec(evutil_socket_t sock) noexcept nogil
+    int ev_close_socket(evutil_socket_t sock) noexcept nogil
+    int ev_socketpair(int family, int kind, int protocol, evutil_socket_t *sv) noexcept nogil
+    void ev_set_socket_error(int error) noexcept nogil
+    int ev_socket_error(evutil_socket_t sock) noexcept nogil
+    const char *ev_socket_error_text(int error) noexcept nogil
 
 cdef enum:
-    ADDRESS_MAX = 128
     DEFER_ACCEPT_SECONDS = 1
+    KEEPALIVE_QUESTIONS = 3
 
 
 cdef int evutil_make_socket_nonblocking(evutil_socket_t sock) noexcept nogil:
-    cdef int flags = fcntl(sock, F_GETFL)
-    if flags < 0:
-        return -1
-    if flags & O_NONBLOCK:
-        return 0
-    return 0 if fcntl(sock, F_SETFL, flags | O_NONBLOCK) == 0 else -1
+    return ev_set_nonblocking(sock)
 
 
 cdef int evutil_make_socket_closeonexec(evutil_socket_t sock) noexcept nogil:
-    cdef int flags = fcntl(sock, F_GETFD)
-    if flags < 0:
-        return -1
-    if flags & FD_CLOEXEC:
-        return 0
-    return 0 if fcntl(sock, F_SETFD, flags | FD_CLOEXEC) == 0 else -1
+    return ev_set_closeonexec(sock)
 
 
+# An option that the system lacks has a negative name.
 cdef inline int set_option(evutil_socket_t sock, int level, int name, int value) noexcept nogil:
     if name < 0:
-        set_errno(ENOTSUP)
+        ev_set_socket_error(EV_ENOTSUP)
         return -1
-    return setsockopt(sock, level, name, &value, sizeof(value))
+    return setsockopt(sock, level, name, <const char *>&value, sizeof(value))
 
 
 cdef int evutil_make_listen_socket_reuseable(evutil_socket_t sock) noexcept nogil:
-    return set_option(sock, SOL_SOCKET, SO_REUSEADDR, 1)
+    if EV_SO_REUSEADDR < 0:
+        return 0
+    return set_option(sock, SOL_SOCKET, EV_SO_REUSEADDR, 1)
 
 
 cdef int evutil_make_listen_socket_reuseable_port(evutil_socket_t sock) noexcept nogil:
@@ -47,11 +117,15 @@ cdef int evutil_make_listen_socket_reuseable_port(evutil_socket_t sock) noexcept
 
 
 cdef int evutil_make_listen_socket_ipv6only(evutil_socket_t sock) noexcept nogil:
-    return set_option(sock, IPPROTO_IPV6, IPV6_V6ONLY, 1)
+    if EV_IPV6_V6ONLY < 0:
+        return 0
+    return set_option(sock, IPPROTO_IPV6, EV_IPV6_V6ONLY, 1)
 
 
 cdef int evutil_make_listen_socket_not_ipv6only(evutil_socket_t sock) noexcept nogil:
-    return set_option(sock, IPPROTO_IPV6, IPV6_V6ONLY, 0)
+    if EV_IPV6_V6ONLY < 0:
+        return 0
+    return set_option(sock, IPPROTO_IPV6, EV_IPV6_V6ONLY, 0)
 
 
 cdef int evutil_make_tcp_listen_socket_deferred(evutil_socket_t sock) noexcept nogil:
@@ -61,46 +135,149 @@ cdef int evutil_make_tcp_listen_socket_deferred(evutil_socket_t sock) noexcept n
     return set_option(sock, IPPROTO_TCP, EV_TCP_DEFER_ACCEPT, DEFER_ACCEPT_SECONDS)
 
 
+cdef inline int keepalive_time(int seconds) noexcept nogil:
+    if seconds < EV_KEEPALIVE_LEAST:
+        seconds = EV_KEEPALIVE_LEAST
+    if seconds > EV_KEEPALIVE_MOST:
+        seconds = EV_KEEPALIVE_MOST
+    return seconds * EV_KEEPALIVE_UNIT
+
+
 cdef int evutil_set_tcp_keepalive(evutil_socket_t sock, int on, int timeout) noexcept nogil:
-    cdef int interval
+    if on and timeout <= 0:
+        return 0
     if set_option(sock, SOL_SOCKET, SO_KEEPALIVE, on != 0) < 0:
         return -1
     if not on:
         return 0
-    if timeout <= 0:
-        return 0
-    # One third of the time in silence, then three questions.
-    interval = timeout / 3
-    if interval < 1:
-        interval = 1
-    if EV_TCP_KEEPIDLE >= 0 and set_option(sock, IPPROTO_TCP, EV_TCP_KEEPIDLE, timeout) < 0:
+    # After the silence three questions in the same time again.
+    if EV_TCP_KEEPIDLE >= 0 \
+            and set_option(sock, IPPROTO_TCP, EV_TCP_KEEPIDLE, keepalive_time(timeout)) < 0:
         return -1
-    if EV_TCP_KEEPINTVL >= 0 and set_option(sock, IPPROTO_TCP, EV_TCP_KEEPINTVL, interval) < 0:
+    if EV_TCP_KEEPINTVL >= 0 and set_option(sock, IPPROTO_TCP, EV_TCP_KEEPINTVL,
+                                            keepalive_time(timeout // KEEPALIVE_QUESTIONS)) < 0:
         return -1
-    if EV_TCP_KEEPCNT >= 0 and set_option(sock, IPPROTO_TCP, EV_TCP_KEEPCNT, 3) < 0:
+    if EV_TCP_KEEPCNT >= 0 \
+            and set_option(sock, IPPROTO_TCP, EV_TCP_KEEPCNT, KEEPALIVE_QUESTIONS) < 0:
         return -1
     return 0
 
 
 cdef int evutil_closesocket(evutil_socket_t sock) noexcept nogil:
-    return close(sock)
+    return ev_close_socket(sock)
+
+
+# Closes a socket on the way out of a failure, whose error has to last.
+cdef void drop(evutil_socket_t sock) noexcept nogil:
+    cdef int error
+    if sock < 0:
+        return
+    error = ev_socket_error(-1)
+    ev_close_socket(sock)
+    ev_set_socket_error(error)
+
+
+cdef int set_flags(evutil_socket_t sock, int flags) noexcept nogil:
+    if flags & SOCK_NONBLOCK and ev_set_nonblocking(sock) < 0:
+        return -1
+    if flags & SOCK_CLOEXEC and ev_set_closeonexec(sock) < 0:
+        return -1
+    return 0
+
+
+# Whether `sock` is the other end of `peer`.
+cdef bint are_connected(evutil_socket_t sock, evutil_socket_t peer) noexcept nogil:
+    cdef sockaddr_in ours, theirs
+    cdef ev_socklen_t n = sizeof(ours)
+    cdef ev_socklen_t m = sizeof(theirs)
+    if getsockname(sock, <sockaddr *>&ours, &n) < 0 or getpeername(peer, <sockaddr *>&theirs, &m) < 0:
+        return False
+    return n == m and ours.sin_port == theirs.sin_port and ours.sin_addr.s_addr == theirs.sin_addr.s_addr
+
+
+cdef int connect_over_loopback(evutil_socket_t listener, evutil_socket_t *sv) noexcept nogil:
+    cdef sockaddr_in address
+    cdef ev_socklen_t n = sizeof(address)
+    memset(&address, 0, sizeof(address))
+    ev_set_sa_len(<sockaddr *>&address, sizeof(address))
+    address.sin_family = AF_INET
+    address.sin_addr.s_addr = htonl(0x7f000001)
+    if bind(listener, <sockaddr *>&address, n) < 0 or listen(listener, 1) < 0 \
+            or getsockname(listener, <sockaddr *>&address, &n) < 0:
+        return -1
+    sv[0] = evutil_socket_(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)
+    if sv[0] < 0 or connect(sv[0], <sockaddr *>&address, n) < 0:
+        return -1
+    sv[1] = evutil_accept4_(listener, NULL, NULL, SOCK_CLOEXEC)
+    if sv[1] < 0:
+        return -1
+    if not are_connected(sv[0], sv[1]):
+        ev_set_socket_error(EV_ECONNABORTED)
+        return -1
+    return 0
+
+
+cdef int loopback_pair(int kind, int protocol, evutil_socket_t *sv) noexcept nogil:
+    cdef evutil_socket_t listener
+    cdef evutil_socket_t[2] made
+    cdef int result
+    made[0] = made[1] = -1
+    if protocol or kind & ~(SOCK_NONBLOCK | SOCK_CLOEXEC) != SOCK_STREAM:
+        ev_set_socket_error(EV_EAFNOSUPPORT)
+        return -1
+    listener = evutil_socket_(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)
+    if listener < 0:
+        return -1
+    result = connect_over_loopback(listener, made)
+    drop(listener)
+    # Children of a program that asked for sockets that stay open expect them to be.
+    if result == 0 and not kind & SOCK_CLOEXEC:
+        result = -1 if ev_clear_closeonexec(made[0]) < 0 or ev_clear_closeonexec(made[1]) < 0 else 0
+    if result == 0 and kind & SOCK_NONBLOCK:
+        result = -1 if ev_set_nonblocking(made[0]) < 0 or ev_set_nonblocking(made[1]) < 0 else 0
+    if result < 0:
+        drop(made[0])
+        drop(made[1])
+        return -1
+    sv[0] = made[0]
+    sv[1] = made[1]
+    return 0
 
 
 cdef int evutil_socketpair(int family, int kind, int protocol, evutil_socket_t *sv) noexcept nogil:
-    return socketpair(family, kind, protocol, sv)
+    cdef int flags = kind & (SOCK_NONBLOCK | SOCK_CLOEXEC)
+    cdef evutil_socket_t[2] made
+    if family == AF_INET or (family == AF_UNIX and not EV_HAVE_SOCKETPAIR):
+        return loopback_pair(kind, protocol, sv)
+    # Linux writes numbers there also when it fails.
+    if ev_socketpair(family, kind if EV_HAVE_SOCK_FLAGS else kind & ~flags, protocol, made) < 0:
+        return -1
+    if not EV_HAVE_SOCK_FLAGS and (set_flags(made[0], flags) < 0 or set_flags(made[1], flags) < 0):
+        drop(made[0])
+        drop(made[1])
+        return -1
+    sv[0] = made[0]
+    sv[1] = made[1]
+    return 0
 
 
 cdef int evutil_socket_geterror(evutil_socket_t sock) noexcept nogil:
-    return errno
+    return ev_socket_error(sock)
 
 
 cdef const char *evutil_socket_error_to_string(int errcode) noexcept nogil:
-    return strerror(errcode)
+    return ev_socket_error_text(errcode)
 
 
 cdef evutil_socket_t evutil_socket_(int domain, int kind, int protocol) noexcept nogil:
-    # Linux, the BSDs and Solaris take both flags here.
-    return socket(domain, kind, protocol)
+    cdef evutil_socket_t sock
+    if EV_HAVE_SOCK_FLAGS:
+        return socket(domain, kind, protocol)
+    sock = socket(domain, kind & ~(SOCK_NONBLOCK | SOCK_CLOEXEC), protocol)
+    if sock >= 0 and set_flags(sock, kind) < 0:
+        drop(sock)
+        return -1
+    return sock
 
 
 cdef evutil_socket_t evutil_accept4_(evutil_socket_t sock, sockaddr *address, ev_socklen_t *length,
@@ -108,9 +285,8 @@ cdef evutil_socket_t evutil_accept4_(evutil_socket_t sock, sockaddr *address, ev
     cdef evutil_socket_t fd = ev_accept4(sock, address, length, flags)
     if fd < 0 or EV_HAVE_ACCEPT4:
         return fd
-    if (flags & SOCK_NONBLOCK and evutil_make_socket_nonblocking(fd) < 0) \
-            or (flags & SOCK_CLOEXEC and evutil_make_socket_closeonexec(fd) < 0):
-        close(fd)
+    if set_flags(fd, flags) < 0:
+        drop(fd)
         return -1
     return fd
 
@@ -118,7 +294,7 @@ cdef evutil_socket_t evutil_accept4_(evutil_socket_t sock, sockaddr *address, ev
 cdef int evutil_socket_connect_(evutil_socket_t *sock, const sockaddr *address,
                                 int length) noexcept nogil:
     cdef bint made = False
-    cdef int code
+    cdef int error
     if sock[0] < 0:
         sock[0] = evutil_socket_(address.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)
         if sock[0] < 0:
@@ -126,148 +302,25 @@ cdef int evutil_socket_connect_(evutil_socket_t *sock, const sockaddr *address,
         made = True
     if connect(sock[0], address, length) == 0:
         return 1
-    if errno == EINTR or errno == EINPROGRESS:
+    error = ev_socket_error(sock[0])
+    if EVUTIL_ERR_CONNECT_RETRIABLE(error):
         return 0
-    if errno == ECONNREFUSED:
+    if EVUTIL_ERR_CONNECT_REFUSED(error):
         return 2
     if made:
-        code = errno
-        close(sock[0])
+        drop(sock[0])
         sock[0] = -1
-        set_errno(code)
     return -1
 
 
 cdef int evutil_socket_finished_connecting_(evutil_socket_t sock) noexcept nogil:
-    cdef int code = 0
-    cdef ev_socklen_t n = sizeof(code)
-    if getsockopt(sock, SOL_SOCKET, SO_ERROR, &code, &n) < 0:
+    cdef int error = 0
+    cdef ev_socklen_t n = sizeof(error)
+    if getsockopt(sock, SOL_SOCKET, SO_ERROR, <char *>&error, &n) < 0:
         return -1
-    if code == 0:
+    if error == 0:
         return 1
-    if code == EINTR or code == EINPROGRESS:
+    if EVUTIL_ERR_CONNECT_RETRIABLE(error):
         return 0
-    set_errno(code)
+    ev_set_socket_error(error)
     return -1
-
-
-# --- addresses --------------------------------------------------------------------------------------
-
-cdef int parse_port(const char *text) noexcept nogil:
-    cdef int port = 0
-    if text[0] == 0:
-        return -1
-    while text[0]:
-        if text[0] < 48 or text[0] > 57:
-            return -1
-        port = port * 10 + text[0] - 48
-        if port > 65535:
-            return -1
-        text += 1
-    return port if port > 0 else -1
-
-
-cdef int parse_scope(const char *text, unsigned *scope) noexcept nogil:
-    cdef unsigned number = if_nametoindex(text)
-    if number == 0:
-        if text[0] == 0:
-            return -1
-        while text[0]:
-            if text[0] < 48 or text[0] > 57 or number > 0xfffffff:
-                return -1
-            number = number * 10 + text[0] - 48
-            text += 1
-    scope[0] = number
-    return 0
-
-
-cdef int evutil_parse_sockaddr_port(const char *text, sockaddr *out, int *outlen) noexcept nogil:
-    cdef char host[ADDRESS_MAX]
-    cdef const char *begin = text
-    cdef const char *end
-    cdef const char *port_text = NULL
-    cdef const char *colon = strchr(text, 58)
-    cdef char *percent
-    cdef sockaddr_in v4
-    cdef sockaddr_in6 v6
-    cdef unsigned scope = 0
-    cdef int port = 0
-    cdef bint is_v6 = False
-    if text[0] == 91:                              # [
-        begin = text + 1
-        end = strchr(begin, 93)
-        if end == NULL:
-            return -1
-        if end[1] == 58:
-            port_text = end + 2
-        elif end[1]:
-            return -1
-        is_v6 = True
-    elif colon != NULL and strchr(colon + 1, 58) != NULL:
-        end = text + strlen(text)
-        is_v6 = True
-    elif colon != NULL:
-        end = colon
-        port_text = colon + 1
-    else:
-        end = text + strlen(text)
-    if end - begin >= ADDRESS_MAX:
-        return -1
-    memcpy(host, begin, end - begin)
-    host[end - begin] = 0
-    if port_text != NULL:
-        port = parse_port(port_text)
-        if port < 0:
-            return -1
-    if is_v6:
-        percent = strchr(host, 37)
-        if percent != NULL:
-            percent[0] = 0
-            if parse_scope(percent + 1, &scope) < 0:
-                return -1
-        memset(&v6, 0, sizeof(v6))
-        ev_set_sa_len(<sockaddr *>&v6, sizeof(v6))
-        v6.sin6_family = AF_INET6
-        v6.sin6_port = htons(<uint16_t>port)
-        v6.sin6_scope_id = scope
-        if inet_pton(AF_INET6, host, &v6.sin6_addr) != 1 or outlen[0] < <int>sizeof(v6):
-            return -1
-        memset(out, 0, outlen[0])
-        memcpy(out, &v6, sizeof(v6))
-        outlen[0] = sizeof(v6)
-        return 0
-    memset(&v4, 0, sizeof(v4))
-    ev_set_sa_len(<sockaddr *>&v4, sizeof(v4))
-    v4.sin_family = AF_INET
-    v4.sin_port = htons(<uint16_t>port)
-    if inet_pton(AF_INET, host, &v4.sin_addr) != 1 or outlen[0] < <int>sizeof(v4):
-        return -1
-    memset(out, 0, outlen[0])
-    memcpy(out, &v4, sizeof(v4))
-    outlen[0] = sizeof(v4)
-    return 0
-
-
-cdef int evutil_sockaddr_cmp(const sockaddr *a, const sockaddr *b, int include_port) noexcept nogil:
-    cdef const sockaddr_in *a4
-    cdef const sockaddr_in *b4
-    cdef const sockaddr_in6 *a6
-    cdef const sockaddr_in6 *b6
-    cdef int result = <int>a.sa_family - <int>b.sa_family
-    if result:
-        return result
-    if a.sa_family == AF_INET:
-        a4 = <const sockaddr_in *>a
-        b4 = <const sockaddr_in *>b
-        result = memcmp(&a4.sin_addr, &b4.sin_addr, 4)
-        if result == 0 and include_port:
-            result = <int>a4.sin_port - <int>b4.sin_port
-        return result
-    if a.sa_family == AF_INET6:
-        a6 = <const sockaddr_in6 *>a
-        b6 = <const sockaddr_in6 *>b
-        result = memcmp(&a6.sin6_addr, &b6.sin6_addr, 16)
-        if result == 0 and include_port:
-            result = <int>a6.sin6_port - <int>b6.sin6_port
-        return result
-    return 1

@@ -11,7 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from cyevent import EventBase
+from cyevent import (
+    BEV_EVENT_EOF,
+    BEV_EVENT_ERROR,
+    BEV_EVENT_READING,
+    BEV_EVENT_WRITING,
+    EventBase,
+    Timer,
+)
+from cyevent.chat.server import ChatServer, Client, State
 
 HERE = Path(__file__).parent
 
@@ -219,3 +227,23 @@ def test_rates_must_be_positive():
         done = run_module("chat", option, "0")
         assert done.returncode == 2
         assert "at least 1" in done.stderr
+
+
+def test_a_failed_client_is_not_waited_for():
+    """After a failed write comes the end of what there is to read; the queue must not be waited for."""
+    with EventBase() as base:
+        chat = ChatServer(base, ("127.0.0.1", 0))
+        with socket.create_connection(chat.listener.address, timeout=20):
+            while not chat.members:
+                base.loop(1)
+            (client,) = chat.members.values()
+            chat.wait(client)
+            Client.ended(client, BEV_EVENT_ERROR | BEV_EVENT_WRITING)
+            Client.ended(client, BEV_EVENT_EOF | BEV_EVENT_READING)
+            assert client.state is State.FAILED
+            Timer(base, base.loopbreak).add(10)  # a guard
+            while chat.members or chat.leaving:
+                base.loop(1)
+                assert not base.got_break
+            assert client.state is State.CLOSED
+            assert client.linger is None

@@ -384,6 +384,19 @@ def test_new_events_get_the_middle_priority(method):
             assert Timer(base, nothing).priority == n // 2
 
 
+def test_an_event_of_a_priority_that_is_gone_is_among_the_least_urgent(base):
+    base.priorities = 8
+    order = []
+    last = Timer(base, order.append, "last", priority=7)
+    first = Timer(base, order.append, "first", priority=0)
+    base.priorities = 2
+    last.activate(cyevent.TIMEOUT)
+    first.activate(cyevent.TIMEOUT)
+    base.dispatch()
+    assert order == ["first", "last"]
+    assert last.priority == 1
+
+
 @pytest.mark.parametrize(("npriorities", "first", "last"), [(1, 3, 3), (2, 3, 1), (3, 3, 0)])
 def test_an_urgent_event_starves_a_less_urgent_one(method, npriorities, first, last):
     with EventBase(method, priorities=npriorities) as base:
@@ -499,3 +512,56 @@ def test_monotonic_is_pythons_monotonic_clock(base):
     now = base.monotonic()
     after = time.monotonic()
     assert before <= now <= after
+
+
+def test_fewer_priorities_leave_events_with_theirs(base):
+    """An event keeps a priority that new ones can no longer have, and runs."""
+    base.priorities = 8
+    calls = []
+    last = cyevent.Timer(base, calls.append, "last", priority=7)
+    base.priorities = 2
+    first = cyevent.Timer(base, calls.append, "first", priority=0)
+    with pytest.raises(ValueError, match="priority"):
+        cyevent.Timer(base, calls.append, priority=2)
+    last.activate(cyevent.TIMEOUT)
+    first.activate(cyevent.TIMEOUT)
+    assert len(list(base)) == 2
+    base.dispatch()
+    assert calls == ["first", "last"]
+    base.priorities = 200
+    assert base.priorities == 200
+    last.activate(cyevent.TIMEOUT)
+    base.dispatch()
+    assert calls == ["first", "last", "last"]
+
+
+def test_priorities_cannot_change_in_a_callback(base):
+    errors = []
+
+    def change():
+        try:
+            base.priorities = 100
+        except RuntimeError as error:
+            errors.append(error)
+
+    cyevent.Timer(base, change).activate(cyevent.TIMEOUT)
+    base.dispatch()
+    assert len(errors) == 1
+    base.priorities = 100
+
+
+def test_running_event_is_only_told_in_the_loops_thread(base):
+    import threading
+
+    seen = []
+
+    def callback():
+        worker = threading.Thread(target=lambda: seen.append(base.running_event))
+        worker.start()
+        worker.join()
+        seen.append(base.running_event)
+
+    timer = cyevent.Timer(base, callback)
+    timer.activate(cyevent.TIMEOUT)
+    base.dispatch()
+    assert seen == [None, timer]

@@ -5,11 +5,13 @@ that sleeps until a far timeout, minutes away, which the tests notice as a hang.
 """
 
 import contextvars
+import ctypes
 import os
 import signal
 import sys
 import threading
 import time
+import weakref
 
 import pytest
 
@@ -303,6 +305,93 @@ def test_closing_an_event_waits_for_its_callback(base):
     timer.close()
     assert done == [1]
     thread.finish()
+
+
+def test_delete_waits_for_one_run_of_an_event_that_adds_itself_again(base, started):
+    """Not for the next run as well, and so on for ever."""
+    thread = started(cyevent.EVLOOP_NO_EXIT_ON_EMPTY)
+    runs = []
+
+    def again():
+        runs.append(1)
+        timer.add(0)
+
+    timer = Timer(base, again)
+    for _ in range(200):
+        timer.add(0)
+        timer.delete()
+    while timer.pending():
+        timer.delete()
+    base.loopbreak()
+    thread.finish()
+
+
+def test_an_event_that_is_let_go_before_its_callback_gets_the_interpreter(base, started):
+    """The loop has taken the event off its queue, and waits for the interpreter, when another thread makes it
+    idle and drops it."""
+    hold = ctypes.PyDLL(None).usleep
+    thread = started(cyevent.EVLOOP_NO_EXIT_ON_EMPTY)
+    ran = []
+    for i in range(20):
+        timer = Timer(base, ran.append, i)
+        timer.add(0)
+        gone = weakref.ref(timer)
+        # Without giving up the interpreter's lock.
+        hold(2000)
+        timer.remove_timer()
+        del timer
+        base.call_soon(int)
+        deadline = time.monotonic() + WAIT
+        while gone() is not None and time.monotonic() < deadline:
+            time.sleep(0.001)
+        assert gone() is None
+    base.loopbreak()
+    thread.finish()
+    assert set(ran) <= set(range(20))
+    assert ran
+
+
+def test_a_signal_event_takes_orders_while_its_callback_runs(base):
+    """Adding, activating and finalizing it never wait for the callback, which here waits for them."""
+    inside, proceed, finalized = threading.Event(), threading.Event(), threading.Event()
+
+    def blocked(signum):
+        inside.set()
+        assert proceed.wait(WAIT)
+
+    event = Signal(base, signal.SIGUSR1, blocked)
+    event.activate(cyevent.SIGNAL)
+    thread = LoopThread(base, cyevent.EVLOOP_NO_EXIT_ON_EMPTY)
+    assert inside.wait(WAIT)
+    event.add(FAR)
+    event.activate(cyevent.SIGNAL)
+    event.finalize(lambda event: finalized.set())
+    proceed.set()
+    assert finalized.wait(WAIT)
+    base.loopbreak()
+    thread.finish()
+
+
+@pytest.mark.parametrize("kind", [cyevent.PrepareWatcher, cyevent.CheckWatcher])
+def test_closing_a_watcher_waits_for_its_callback(base, started, kind):
+    inside = threading.Event()
+    done = []
+
+    def slow(*args):
+        inside.set()
+        time.sleep(0.03)
+        done.append(1)
+
+    thread = started(cyevent.EVLOOP_NO_EXIT_ON_EMPTY)
+    watcher = kind(base, slow)
+    base.call_soon(int)
+    assert inside.wait(WAIT)
+    watcher.close()
+    calls = len(done)
+    assert calls >= 1
+    base.call_soon(base.loopbreak)
+    thread.finish()
+    assert len(done) == calls
 
 
 # --- handing the interpreter over ----------------------------------------------------------------

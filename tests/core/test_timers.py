@@ -243,7 +243,9 @@ def test_persistent_read_event_with_timeout(base, pair):
     ev.add(timeout=0.02)
     right.send(b"x")
     base.dispatch()
-    assert seen == [READ, TIMEOUT, TIMEOUT, TIMEOUT]
+    # On a machine that is slow for a moment both have happened.
+    assert seen[0] & READ
+    assert seen[1:] == [TIMEOUT, TIMEOUT, TIMEOUT]
 
 
 def test_a_signal_event_can_time_out(base):

@@ -34,6 +34,14 @@ cdef extern from "<sys/time.h>" nogil:
 cdef extern from "<sys/wait.h>" nogil:
     int waitpid(int pid, int *status, int options)
 
+cdef extern from *:
+    """
+    #define load(p) __atomic_load_n(p, __ATOMIC_ACQUIRE)
+    #define store(p, v) __atomic_store_n(p, v, __ATOMIC_RELEASE)
+    """
+    int load(int *p) nogil
+    void store(int *p, int value) nogil
+
 cdef extern from "<pthread.h>" nogil:
     ctypedef unsigned long pthread_t
     int pthread_create(pthread_t *thread, void *attr, void *(*start)(void *) noexcept nogil,
@@ -407,9 +415,9 @@ cdef void slow(int fd, short what, void *arg) noexcept nogil:
     cdef slow_state *s = <slow_state *>arg
     cdef char buf[64]
     read(fd, buf, sizeof(buf))
-    s.entered = 1
+    store(&s.entered, 1)
     sleep_ms(50)
-    s.done = 1
+    store(&s.done, 1)
 
 
 cdef int deleted_while_running(Rig rig, bint blocking) except -1:
@@ -427,13 +435,13 @@ cdef int deleted_while_running(Rig rig, bint blocking) except -1:
     with nogil:
         pthread_create(&thread, NULL, run_loop, &state)
         write(rig.pair[0], b"x", 1)
-        while not (<volatile int *>&s.entered)[0]:
+        while not load(&s.entered):
             sleep_ms(1)
         if blocking:
             event_del(&ev)
         else:
             event_del_noblock(&ev)
-        done = (<volatile int *>&s.done)[0]
+        done = load(&s.done)
         pthread_join(thread, NULL)
     assert state.result == 1
     assert s.done

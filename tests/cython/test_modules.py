@@ -1,12 +1,14 @@
 """Runs the Cython test modules beside this file: each function test_* of each is one test.
 
-A function that takes `method` runs once for each mechanism. The names are read from the sources,
-since compiling has to wait until the tests run. A module's FORKED names those that change the whole
-process and so run in a child.
+A function that takes `method` runs once for each mechanism; test_slow_* are marked slow. The names are
+read from the sources, since compiling has to wait until the tests run. A module's FORKED names those that
+change the whole process and so run in a child.
 """
 
 import re
 from pathlib import Path
+
+import pytest
 
 import cyevent
 
@@ -19,9 +21,18 @@ def pytest_generate_tests(metafunc):
     for source in sorted(HERE.glob("*.pyx")):
         for name, takes_method in TEST.findall(source.read_text()):
             methods = cyevent.EventBase.supported_methods() if takes_method else (None,)
-            cases += [(source.stem, name, method) for method in methods]
-    ids = ["-".join(filter(None, case)) for case in cases]
-    metafunc.parametrize(("module", "function", "mechanism"), cases, ids=ids)
+            marks = (pytest.mark.slow,) if name.startswith("test_slow_") else ()
+            cases += [
+                pytest.param(
+                    source.stem,
+                    name,
+                    method,
+                    marks=marks,
+                    id="-".join(filter(None, (source.stem, name, method))),
+                )
+                for method in methods
+            ]
+    metafunc.parametrize(("module", "function", "mechanism"), cases)
 
 
 def test_nogil(cython_modules, in_child, module, function, mechanism):

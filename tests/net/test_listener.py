@@ -116,6 +116,17 @@ def test_abstract_name(base, accepted, collect):
         assert len(accepted) == 1
 
 
+def test_zone_by_name_and_by_number(base, collect):
+    index, interface = socket.if_nameindex()[0]
+    for zone in (interface, str(index)):
+        # A zone means nothing for ::1, so every machine can bind to it; that it was read is what counts.
+        with Listener(base, (f"::1%{zone}", 0), collect) as listener:
+            assert listener.address[0] == "::1"
+    for host in ("::1%no-such-interface", "::1%", "::1%-1", "127.0.0.1%1"):
+        with pytest.raises(ValueError, match="address"):
+            Listener(base, (host, 0), collect)
+
+
 def test_existing_socket(base, accepted, collect):
     sock = socket.socket()
     sock.bind(("127.0.0.1", 0))

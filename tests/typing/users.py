@@ -14,6 +14,7 @@ from cyevent import (
     EvBuffer,
     Event,
     EventBase,
+    FileSegment,
     Listener,
     PrepareWatcher,
     Signal,
@@ -40,6 +41,7 @@ def reactor(sock: socket.socket) -> tuple[str, ...]:
         PrepareWatcher(base, lambda timeout: None)
         CheckWatcher(base, print).close()
         base.set_exception_handler(lambda error, callback: print(error))
+        base.call_soon(print, "called")
         status: int = base.loop(EVLOOP_ONCE)
         names = [type(one).__name__ for one in base]
         print(status, names, base.time() - base.monotonic())
@@ -71,4 +73,9 @@ def buffers() -> bytes:
     views: list[memoryview] = buf.peek()
     with buf.reserve(100) as vectors:
         vectors[0][:2] = b"ok"
+        buf.commit(2)
+    with buf.frozen(front=True) as same, open("/etc/hosts", "rb") as file:
+        same.add_file(file)
+        with FileSegment(file, 0, 1, mmap=False) as segment:
+            same.add_file_segment(segment, length=segment.length)
     return bytes(buf) + buf.remove(3) + bytes(views[0]) + get_include().encode()

@@ -1,0 +1,139 @@
+"""FileSegment: a part of a file for Python.
+
+Fact: a segment needs its descriptor for as long as any buffer shows a part of it. Hazard: a Python file object
+closes its descriptor when it is collected, and the next file that is opened gets that number. Decision: a
+segment works with a duplicate, so that it depends on nobody; the cost is one system call for each segment, not
+for each use of it.
+"""
+
+cimport cython
+import os
+
+from cpython.ref cimport PyObject, Py_INCREF, Py_XDECREF
+from libc.errno cimport errno
+from cyevent.buffer.file cimport *
+from cyevent.buffer.pybytes cimport return_to_lender
+from cyevent.buffer.types cimport *
+from cyevent.buffer.types cimport evbuffer_file_segment
+from cyevent.core.arguments cimport check_callable, descriptor, integer
+from cyevent.core.sys cimport EINVAL, ENOMEM, close, set_errno
+
+cdef enum:
+    OFFSET_MAX = 0x7fffffffffffffff
+
+
+cdef int descriptor_of_our_own(object file, str name) except -1:
+    return os.dup(descriptor(file, name))
+
+
+cdef void close_descriptor(int fd) noexcept:
+    close(fd)
+
+
+cdef int no_segment(int code, long long offset, long long length) except -1:
+    if code == EINVAL:
+        what = "up to the end" if length < 0 else f"of {length} bytes"
+        raise ValueError(f"offset and length must be a part of the file: it has none {what} at {offset}")
+    if code == 0 or code == ENOMEM:
+        raise MemoryError()
+    raise OSError(code, f"file: {os.strerror(code)}")
+
+
+cdef void segment_gone(const evbuffer_file_segment *segment, int flags, void *arg) noexcept nogil:
+    return_to_lender(run_cleanup, arg)
+
+
+cdef void run_cleanup(void *arg) noexcept:
+    cdef object callback = <object><PyObject *>arg
+    Py_XDECREF(<PyObject *>arg)
+    # What it raises is reported and goes no further.
+    callback()
+
+
+@cython.final
+cdef class FileSegment:
+    """A part of a file that any number of buffers may show, any number of times.
+
+    file: a regular file, or its descriptor; it may be closed afterwards.  offset, length: the part, -1 for the
+    rest of the file. ValueError when the file does not have it.
+    mmap, sendfile: False where the bytes must not be mapped (they are read instead, and a file that becomes
+    shorter later cannot harm) or must not be sent by the kernel on its own.
+    cleanup: called without arguments when the segment is closed or forgotten and the last of its bytes has left
+    every buffer.
+
+    One descriptor and at most one mapping serve all uses. A segment may be used from several threads.
+    """
+
+    def __init__(self, file, offset=0, length=-1, *, bint mmap=True, bint sendfile=True, cleanup=None):
+        cdef long long begin = integer(offset, "offset", 0, OFFSET_MAX)
+        cdef long long n = integer(length, "length", -1, OFFSET_MAX)
+        cdef unsigned flags = EVBUF_FS_CLOSE_ON_FREE
+        cdef int fd
+        cdef int code
+        if self.segment != NULL:
+            raise RuntimeError("FileSegment.__init__() was called twice")
+        if cleanup is not None:
+            check_callable(cleanup, "cleanup")
+        if not mmap:
+            flags |= EVBUF_FS_DISABLE_MMAP
+        if not sendfile:
+            flags |= EVBUF_FS_DISABLE_SENDFILE
+        fd = descriptor_of_our_own(file, "file")
+        set_errno(0)
+        self.segment = evbuffer_file_segment_new(fd, begin, n, flags)
+        if self.segment == NULL:
+            code = errno
+            close_descriptor(fd)
+            no_segment(code, begin, n)
+        if cleanup is not None:
+            Py_INCREF(cleanup)
+            evbuffer_file_segment_add_cleanup_cb(self.segment, segment_gone, <void *>cleanup)
+
+    def __dealloc__(self):
+        if self.segment != NULL:
+            evbuffer_file_segment_free(self.segment)
+
+    cdef evbuffer_file_segment *live(self) except NULL:
+        if self.segment == NULL:
+            raise ValueError("the segment is closed")
+        return self.segment
+
+    cdef long long check_part(self, object offset, object length) except -1:
+        cdef long long whole = self.live().length
+        cdef long long begin = integer(offset, "offset", 0, whole)
+        integer(length, "length", -1, whole - begin)
+        return begin
+
+    def close(self):
+        """Gives the segment up; buffers that show it keep what they need. Harmless when repeated."""
+        cdef evbuffer_file_segment *segment = self.segment
+        self.segment = NULL
+        if segment != NULL:
+            evbuffer_file_segment_free(segment)
+
+    def __enter__(self):
+        self.live()
+        return self
+
+    def __exit__(self, exc_type, exc, traceback):
+        self.close()
+
+    @property
+    def closed(self):
+        """True after `close`."""
+        return self.segment == NULL
+
+    @property
+    def offset(self):
+        """Where in the file the segment begins."""
+        return self.live().file_offset
+
+    @property
+    def length(self):
+        """How many bytes it has."""
+        return self.live().length
+
+    def __repr__(self):
+        if self.segment == NULL:
+            return "<cyevent.FileSegment closed>"
+        return f"<cyevent.FileSegment {self.segment.length} bytes at {self.segment.file_offset}>"

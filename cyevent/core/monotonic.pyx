@@ -1,0 +1,117 @@
+"""Clocks by libevent's names.
+
+Facts:
+- CLOCK_MONOTONIC is read without a system call on all systems of today; the coarse clocks of Linux and FreeBSD
+  cost less still, and show the time of the last tick.
+- Windows counts milliseconds since its start in ticks of some 16 ms; its performance counter is precise, and
+  steady on every machine on which a supported version runs.
+- A wall clock can be set back at any time.
+"""
+
+from libc.stdint cimport int64_t
+from cyevent.core.clock cimport ns_to_timeval
+from cyevent.core.memory cimport mm_calloc, mm_free
+
+cdef enum:
+    PRECISE_CLOCK = 0
+    FAST_CLOCK = 1
+    WALL_CLOCK = 2
+
+cdef extern from *:
+    """
+    #ifdef _WIN32
+      #include <windows.h>
+      static int ev_read_clock(int source, int64_t *ns) {
+          LARGE_INTEGER now, frequency;
+          ULARGE_INTEGER units;
+          FILETIME wall;
+          if (source == 1) {
+              *ns = (int64_t)GetTickCount64() * 1000000;
+          } else if (source == 2) {
+              /* 100 ns since 1601. */
+              GetSystemTimePreciseAsFileTime(&wall);
+              units.LowPart = wall.dwLowDateTime;
+              units.HighPart = wall.dwHighDateTime;
+              *ns = (int64_t)(units.QuadPart - 116444736000000000ULL) * 100;
+          } else {
+              QueryPerformanceFrequency(&frequency);
+              QueryPerformanceCounter(&now);
+              *ns = now.QuadPart / frequency.QuadPart * 1000000000
+                  + now.QuadPart % frequency.QuadPart * 1000000000 / frequency.QuadPart;
+          }
+          return 0;
+      }
+      /* There is no time zone to be told with it. */
+      static int ev_gettimeofday(struct timeval *tv, void *tz) {
+          int64_t now;
+          (void)tz;
+          ev_read_clock(2, &now);
+          tv->tv_sec = (long)(now / 1000000000);
+          tv->tv_usec = (long)(now % 1000000000 / 1000);
+          return 0;
+      }
+    #else
+      #include <time.h>
+      #if defined(CLOCK_MONOTONIC_COARSE)
+        #define EV_CLOCK_FAST CLOCK_MONOTONIC_COARSE
+      #elif defined(CLOCK_MONOTONIC_FAST)
+        #define EV_CLOCK_FAST CLOCK_MONOTONIC_FAST
+      #else
+        #define EV_CLOCK_FAST CLOCK_MONOTONIC
+      #endif
+      #include <sys/time.h>
+      #define ev_gettimeofday(tv, tz) gettimeofday(tv, tz)
+      static int ev_read_clock(int source, int64_t *ns) {
+          struct timespec now;
+          if (clock_gettime(source == 1 ? EV_CLOCK_FAST : source == 2 ? CLOCK_REALTIME : CLOCK_MONOTONIC,
+                            &now) < 0)
+              return -1;
+          *ns = (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+          return 0;
+      }
+    #endif
+    """
+    int ev_read_clock(int source, int64_t *ns) noexcept nogil
+    int ev_gettimeofday(timeval *tv, void *tz) noexcept nogil
+
+
+cdef evutil_monotonic_timer *evutil_monotonic_timer_new() noexcept nogil:
+    return <evutil_monotonic_timer *>mm_calloc(1, sizeof(evutil_monotonic_timer))
+
+
+cdef void evutil_monotonic_timer_free(evutil_monotonic_timer *timer) noexcept nogil:
+    mm_free(timer)
+
+
+cdef int evutil_configure_monotonic_time(evutil_monotonic_timer *timer, int flags) noexcept nogil:
+    timer.shift = timer.last = 0
+    if flags & EV_MONOT_FALLBACK:
+        timer.source = WALL_CLOCK
+    elif flags & EV_MONOT_PRECISE:
+        timer.source = PRECISE_CLOCK
+    else:
+        timer.source = FAST_CLOCK
+    return 0
+
+
+cdef int64_t evutil_adjust_monotonic_time_(evutil_monotonic_timer *timer, int64_t reading) noexcept nogil:
+    cdef int64_t now = reading + timer.shift
+    if now < timer.last:
+        timer.shift += timer.last - now
+        now = timer.last
+    timer.last = now
+    return now
+
+
+cdef int evutil_gettime_monotonic(evutil_monotonic_timer *timer, timeval *tp) noexcept nogil:
+    cdef int64_t now
+    if ev_read_clock(timer.source, &now) < 0:
+        return -1
+    if timer.source == WALL_CLOCK:
+        now = evutil_adjust_monotonic_time_(timer, now)
+    ns_to_timeval(now, tp)
+    return 0
+
+
+cdef int evutil_gettimeofday(timeval *tv, void *tz) noexcept nogil:
+    return ev_gettimeofday(tv, tz)

@@ -1,0 +1,506 @@
+"""Buffers: what adding, draining, moving, searching and sending bytes costs, beside libevent's evbuffer.
+
+libevent's own library and cyevent's C face do the same work, in turn, in this process; the loops are the
+same C functions. For a file on its way to a socket there is also a loop of bare sendfile() calls. Last, in
+Python: EvBuffer's add and remove beside a bytearray's extend and slice deletion.
+
+Every figure is CPU time, user and system, of the thread that does the work.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import gc
+import os
+import resource
+import socket
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from perf import _build, _results, _stats
+
+KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
+PIECES = (16, KIB, 64 * KIB)
+BATCH = 16  # pieces in a buffer at most
+HEADERS = (
+    b"GET /articles/2024/buffers?page=2 HTTP/1.1",
+    b"Host: www.example.org",
+    b"User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0",
+    b"Accept: text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8",
+    b"Accept-Language: en-US,en;q=0.5",
+    b"Accept-Encoding: gzip, deflate, br, zstd",
+    b"Connection: keep-alive",
+    b"Cookie: session=0123456789abcdef0123456789abcdef; theme=dark",
+    b"If-None-Match: \"33a64df551425fcc55e4d42a148795d9f25f89d4\"",
+    b"",
+)  # fmt: skip
+REQUEST = b"".join(line + b"\r\n" for line in HEADERS)
+# Its first byte is in no header; and one whose beginnings are everywhere.
+ABSENT, LIKELY = b"\x01absent\x02", b"encoder:"
+
+
+@dataclass
+class Samples:
+    """CPU nanoseconds per operation, by round."""
+
+    total: list[float] = field(default_factory=list)
+    user: list[float] = field(default_factory=list)
+    system: list[float] = field(default_factory=list)
+
+    def add(self, clock: Clock, operations: float) -> None:
+        """Appends what the clock has measured."""
+        self.total.append(clock.total / operations)
+        self.user.append((clock.total - clock.system) / operations)
+        self.system.append(clock.system / operations)
+
+
+class Clock:
+    """CPU time of this thread in nanoseconds, summed over with-blocks.
+
+    The sum is the scheduler's and exact; how much of it is the system's is what the kernel's ticks say.
+    """
+
+    def __init__(self) -> None:
+        self.total = 0.0
+        self.ticks_user = self.ticks_system = 0.0
+
+    def __enter__(self) -> None:
+        self._usage = resource.getrusage(resource.RUSAGE_THREAD)
+        self._began = time.thread_time_ns()
+
+    def __exit__(self, *exception: object) -> None:
+        self.total += time.thread_time_ns() - self._began
+        usage = resource.getrusage(resource.RUSAGE_THREAD)
+        self.ticks_user += usage.ru_utime - self._usage.ru_utime
+        self.ticks_system += usage.ru_stime - self._usage.ru_stime
+
+    @property
+    def system(self) -> float:
+        """The system's part of the sum."""
+        ticks = self.ticks_user + self.ticks_system
+        return self.total * self.ticks_system / ticks if ticks else 0.0
+
+
+# --- the two libraries ----------------------------------------------------------------------------
+
+
+def work_library() -> ctypes.CDLL:
+    """Returns the work that is done with either."""
+    library = _build.shared_library("buffer_work")
+    number, long, size, pointer = ctypes.c_int, ctypes.c_int64, ctypes.c_size_t, ctypes.c_void_p
+    text = ctypes.c_char_p
+    for name, arguments in (
+        ("add_drain", [pointer, pointer, text, size, number, number]),
+        ("fill", [pointer, pointer, text, size, size]),
+        ("move_all", [pointer, pointer, pointer, number]),
+        ("move_parts", [pointer, pointer, pointer, size]),
+        ("lines", [pointer, pointer]),
+        ("search", [pointer, pointer, text, size]),
+        ("file", [pointer, pointer, number, number, long]),
+        ("sendfile", [number, number, long]),
+    ):
+        function = getattr(library, f"work_{name}")
+        function.argtypes, function.restype = arguments, number
+    library.work_lines.restype = long
+    return library
+
+
+def libevent_library() -> ctypes.CDLL:
+    """Returns libevent's half."""
+    library = _build.shared_library("buffer_libevent", ("event_core",))
+    library.buffer_libevent.restype = ctypes.c_void_p
+    library.buffer_libevent_version.restype = ctypes.c_char_p
+    return library
+
+
+class Api(ctypes.Structure):
+    """The first fields of struct buffer_api."""
+
+    _fields_ = (
+        ("create", ctypes.CFUNCTYPE(ctypes.c_void_p)),
+        ("destroy", ctypes.CFUNCTYPE(None, ctypes.c_void_p)),
+    )
+
+
+class Peer:
+    """One of the two libraries."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.work = work_library()
+        if name == "libevent":
+            self.address: int = libevent_library().buffer_libevent()
+        else:
+            self.address = _build.cython_module("buffer_cyevent").address()
+        self.api = Api.from_address(self.address)
+
+    @contextmanager
+    def buffer(self, text: bytes = b"", total: int = 0) -> Iterator[int]:
+        """Makes a buffer with `total` bytes that repeat the text, added in pieces of its length."""
+        buf = self.api.create()
+        try:
+            if total:
+                self.run("fill", buf, text, len(text), total)
+            yield buf
+        finally:
+            self.api.destroy(buf)
+
+    def run(self, name: str, *arguments: Any) -> int:
+        """Does some work."""
+        result: int = getattr(self.work, f"work_{name}")(self.address, *arguments)
+        if result < 0:
+            raise RuntimeError(f"{self.name}: {name} did not do what it should")
+        return result
+
+
+# --- what is measured -----------------------------------------------------------------------------
+
+
+@dataclass
+class Case:
+    """Something to do with each peer in turn. `run` does it once and returns the CPU time that it took
+    and how many operations that was."""
+
+    name: str
+    unit: str
+    peers: tuple[str, ...]
+    target: dict[str, float]  # peer -> the ratio to reach
+    run: Callable[[str], tuple[Clock, float]]
+
+
+class Native:
+    """The cases of the C faces."""
+
+    def __init__(self, scale: int) -> None:
+        self.scale = scale  # the large ones are divided by it
+        self.peers = {name: Peer(name) for name in ("libevent", "cyevent")}
+
+    def add_drain(self, name: str, size: int) -> tuple[Clock, float]:
+        """Pieces in at the end and out at the front."""
+        rounds = max(
+            1, (64 * MIB if size > KIB else 16 * MIB) // self.scale // (size + 100) // BATCH
+        )
+        data = b"x" * size
+        clock = Clock()
+        peer = self.peers[name]
+        with peer.buffer() as buf:
+            peer.run("add_drain", buf, data, size, BATCH, max(1, rounds // 10))
+            with clock:
+                peer.run("add_drain", buf, data, size, BATCH, rounds)
+        return clock, rounds * BATCH
+
+    def move_all(self, name: str) -> tuple[Clock, float]:
+        """Whole buffers, of 16 MiB each time."""
+        rounds = 200_000 // self.scale
+        clock = Clock()
+        peer = self.peers[name]
+        with peer.buffer(b"x" * 16 * KIB, 16 * MIB) as one, peer.buffer() as two, clock:
+            peer.run("move_all", one, two, rounds)
+        return clock, 2 * rounds
+
+    def move_parts(self, name: str) -> tuple[Clock, float]:
+        """One GiB in parts that do not end where chains do."""
+        size = 64 * KIB + 1000
+        clock = Clock()
+        peer = self.peers[name]
+        moved = 0
+        while moved < GIB // self.scale:
+            with peer.buffer(b"x" * 16 * KIB, 16 * MIB) as one, peer.buffer() as two, clock:
+                peer.run("move_parts", one, two, size)
+            moved += 16 * MIB
+        return clock, moved / size
+
+    def lines(self, name: str) -> tuple[Clock, float]:
+        """The headers of many requests, as they come from a socket: in pieces of 4 KiB."""
+        total = 100_000_000 // self.scale // len(REQUEST) * len(REQUEST)
+        text = REQUEST * (4 * KIB // len(REQUEST) + 1)
+        clock = Clock()
+        peer = self.peers[name]
+        with peer.buffer(text, total) as buf, clock:
+            lines = peer.run("lines", buf)
+        if lines != total // len(REQUEST) * len(HEADERS):
+            raise RuntimeError(f"{name}: {lines} lines")
+        return clock, lines
+
+    def search(self, name: str, what: bytes) -> tuple[Clock, float]:
+        """What is not there."""
+        total = 256 * MIB // self.scale
+        text = (REQUEST * 500)[: 64 * KIB]
+        clock = Clock()
+        peer = self.peers[name]
+        with peer.buffer(text, total) as buf, clock:
+            peer.run("search", buf, what, len(what))
+        return clock, total / MIB
+
+
+class Sink:
+    """A TCP connection whose other end throws away what comes, in a thread."""
+
+    def __init__(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            self.socket = socket.create_connection(server.getsockname())
+            self.other, _ = server.accept()
+        self.socket.setblocking(False)
+        self.received = 0
+        self.thread = threading.Thread(target=self._receive)
+        self.thread.start()
+
+    def _receive(self) -> None:
+        space = bytearray(MIB)
+        while True:
+            # Without copying: this machine's other processors have better things to do.
+            n = self.other.recv_into(space, len(space), socket.MSG_TRUNC)
+            if n == 0:
+                return
+            self.received += n
+
+    def wait(self, total: int) -> None:
+        """Waits until so much has been received."""
+        while self.received < total:
+            time.sleep(0.001)
+
+    def close(self) -> None:
+        """Ends the connection."""
+        self.socket.close()
+        self.thread.join()
+        self.other.close()
+
+
+class FileToSocket:
+    """A large file through a buffer, or straight, to a socket."""
+
+    def __init__(self, native: Native, directory: Path) -> None:
+        self.native = native
+        self.size = GIB // native.scale
+        self.file = tempfile.TemporaryFile(dir=directory)  # noqa: SIM115
+        block = os.urandom(MIB)
+        for _ in range(self.size // MIB):
+            self.file.write(block)
+        self.file.flush()
+        os.fsync(self.file.fileno())
+        self.sink = Sink()
+        self.sent = 0
+
+    def run(self, name: str) -> tuple[Clock, float]:
+        """The whole file once."""
+        clock = Clock()
+        file, to = self.file.fileno(), self.sink.socket.fileno()
+        if name == "sendfile":
+            with clock:
+                if work_library().work_sendfile(file, to, self.size) < 0:
+                    raise OSError("sendfile")
+        else:
+            peer = self.native.peers[name]
+            with peer.buffer() as buf, clock:
+                peer.run("file", buf, file, to, self.size)
+        self.sent += self.size
+        self.sink.wait(self.sent)
+        return clock, self.size / MIB
+
+    def close(self) -> None:
+        """Ends the connection and removes the file."""
+        self.sink.close()
+        self.file.close()
+
+
+def python_case(name: str, queued: int, count: int) -> tuple[Clock, float]:
+    """One KiB in, one KiB out, in Python; `queued` bytes stay in between."""
+    data = b"x" * KIB
+    clock = Clock()
+    gc.collect()
+    if name == "cyevent":
+        buf = _build.cyevent().EvBuffer()
+        for _ in range(queued // KIB):
+            buf.add(data)
+        with clock:
+            for _ in range(count):
+                buf.add(data)
+                buf.remove(KIB)
+    else:
+        array = bytearray(queued)
+        if name == "bytearray":
+            with clock:
+                for _ in range(count):
+                    array.extend(data)
+                    del array[:KIB]
+        else:
+            with clock:
+                for _ in range(count):
+                    array.extend(data)
+                    _ = bytes(array[:KIB])
+                    del array[:KIB]
+    return clock, count
+
+
+def native_cases(native: Native, transfer: FileToSocket) -> list[Case]:
+    """Returns what is measured in C."""
+    both, target = ("libevent", "cyevent"), {"libevent": 0.9}
+    cases = [
+        Case(f"add + drain {size} B", "ns", both, target,
+             lambda name, size=size: native.add_drain(name, size))
+        for size in PIECES
+    ]  # fmt: skip
+    cases += [
+        Case("add_buffer, 16 MiB each", "ns", both, target, native.move_all),
+        Case("remove_buffer, 1 GiB by 66536 B", "ns", both, target, native.move_parts),
+        Case("readln, 100 MB of headers", "ns", both, target, native.lines),
+        Case("search 256 MiB, first byte absent", "ns/MiB", both, target,
+             lambda name: native.search(name, ABSENT)),
+        Case("search 256 MiB, first byte frequent", "ns/MiB", both, target,
+             lambda name: native.search(name, LIKELY)),
+        Case("file to socket, 1 GiB", "ns/MiB", ("libevent", "sendfile", "cyevent"),
+             {"libevent": 0.9, "sendfile": 1.02}, transfer.run),
+    ]  # fmt: skip
+    return cases
+
+
+def python_cases(scale: int) -> list[Case]:
+    """Returns what is measured in Python. `bytearray + copy` takes the bytes out, as remove() does."""
+    count = 200_000 // scale
+    return [
+        Case(f"add + remove 1 KiB{what}", "ns", ("bytearray", "bytearray + copy", "cyevent"),
+             {"bytearray": 0.6}, lambda name, queued=queued: python_case(name, queued, count))
+        for what, queued in (("", 0), (", 64 KiB queued", 64 * KIB))
+    ]  # fmt: skip
+
+
+def measure(cases: list[Case], rounds: int) -> dict[str, dict[str, Samples]]:
+    """Returns samples by case and peer. The peers take turns, and the first one in a round changes."""
+    samples = {case.name: {name: Samples() for name in case.peers} for case in cases}
+    for number in range(rounds):
+        began = time.monotonic()
+        for case in cases:
+            turn = number % len(case.peers)
+            for name in case.peers[turn:] + case.peers[:turn]:
+                clock, operations = case.run(name)
+                samples[case.name][name].add(clock, operations)
+        _results.progress(f"round {number + 1}/{rounds}: {time.monotonic() - began:.1f} s")
+    return samples
+
+
+# --- telling --------------------------------------------------------------------------------------
+
+
+def as_json(cases: list[Case], samples: dict[str, dict[str, Samples]]) -> dict[str, Any]:
+    """Returns everything that was measured."""
+    return {
+        case.name: {
+            "unit": case.unit,
+            "peers": {
+                name: {
+                    "cpu": _stats.summary(peer.total),
+                    "user": _stats.summary(peer.user),
+                    "system": _stats.summary(peer.system),
+                    "samples": {"cpu": peer.total, "user": peer.user, "system": peer.system},
+                }
+                for name, peer in samples[case.name].items()
+            },
+            "ratios": {
+                name: {
+                    "of_medians": _stats.ratio(
+                        samples[case.name]["cyevent"].total, samples[case.name][name].total
+                    ),
+                    "of_rounds": _stats.summary(
+                        _stats.round_ratios(
+                            samples[case.name]["cyevent"].total, samples[case.name][name].total
+                        )
+                    ),
+                    "target": case.target.get(name),
+                }
+                for name in case.peers
+                if name != "cyevent"
+            },
+        }
+        for case in cases
+    }
+
+
+def table(document: dict[str, Any]) -> str:
+    """Returns the figures: a line for each peer of a case."""
+    rows = []
+    for name, case in document.items():
+        ours = case["peers"]["cyevent"]
+        for peer, ratio in case["ratios"].items():
+            theirs = case["peers"][peer]
+            spread, target = ratio["of_rounds"], ratio["target"]
+            rows.append(
+                [
+                    f"{name} ({case['unit']})",
+                    peer,
+                    *(_stats.format_number(theirs[kind]["median"]) for kind in ("cpu", "user", "system")),
+                    *(_stats.format_number(ours[kind]["median"]) for kind in ("cpu", "user", "system")),
+                    _stats.format_ratio(ratio["of_medians"]),
+                    f"{spread['q1']:.2f}-{spread['q3']:.2f}",
+                    f"{target:.2f}x" if target is not None else "-",
+                ]
+            )  # fmt: skip
+    header = ["CPU per operation", "peer", "its", "user", "sys", "cyevent", "user", "sys"]
+    return _stats.table([*header, "ratio", "quartiles", "target"], rows)
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Returns the command line's options."""
+    parser = argparse.ArgumentParser(prog="python -m perf.buffer", description=__doc__)
+    parser.add_argument("--rounds", type=int, help="default: 15, with --quick 3")
+    parser.add_argument("--scale", type=int, help="divides the work (default: 1, with --quick 16)")
+    parser.add_argument("--only", default="", metavar="TEXT", help="cases with TEXT in their names")
+    parser.add_argument(
+        "--directory", type=Path, default=Path(tempfile.gettempdir()), help="where the file is made"
+    )
+    parser.add_argument(
+        "--json", type=Path, default=_results.DEFAULT_DIRECTORY / "buffer.json", metavar="FILE"
+    )
+    parser.add_argument("--quick", action="store_true", help="less work, fewer rounds")
+    options = parser.parse_args(arguments)
+    if options.rounds is None:
+        options.rounds = 3 if options.quick else 15
+    if options.scale is None:
+        options.scale = 16 if options.quick else 1
+    if options.rounds < 1 or not 1 <= options.scale <= 64:
+        parser.error("at least 1 round, and a scale of 1 to 64")
+    return options
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Measures, prints the table, writes the JSON."""
+    options = parse(arguments)
+    try:
+        version = libevent_library().buffer_libevent_version().decode()
+        native = Native(options.scale)
+    except _build.BuildError as error:
+        print(f"perf.buffer: {error}", file=sys.stderr)
+        return 1
+    document: dict[str, Any] = {
+        "benchmark": "buffer",
+        "machine": _results.machine(),
+        "versions": _results.versions(version),
+        "parameters": {"rounds": options.rounds, "scale": options.scale, "batch": BATCH},
+    }
+    began = time.monotonic()
+    transfer = FileToSocket(native, options.directory)
+    try:
+        cases = native_cases(native, transfer) + python_cases(options.scale)
+        cases = [case for case in cases if options.only in case.name]
+        samples = measure(cases, options.rounds)
+    finally:
+        transfer.close()
+    document["load_average_after"] = os.getloadavg()
+    document["seconds"] = round(time.monotonic() - began, 1)
+    document["cases"] = as_json(cases, samples)
+    print(f"Median of {options.rounds} rounds, work divided by {options.scale}.\n")
+    print(table(document["cases"]))
+    _results.write_json(options.json, document)
+    _results.progress(f"{document['seconds']} s; wrote {options.json}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

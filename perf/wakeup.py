@@ -1,0 +1,413 @@
+"""Waking a loop from another thread: what it costs in processor time, and that no wake-up is lost.
+
+A producer's thread wakes the loop many times. In the ping-pong it waits for each to be handled; in the
+flood it does not, and a loop that is awake need not be woken. C callbacks: event_active() of libevent's own
+library and of cyevent. Python callbacks: call_soon_threadsafe() of uvloop and asyncio beside
+EventBase.call_soon(), and Event.activate(), which tells of many activations at once. What is measured is the
+time of the whole process, user and system: the loop's thread and the producer's.
+
+With --lossless N there are no tables: N wake-ups in bursts of many lengths, each of which ends with a
+handshake on a loop that has nothing else to wake for.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import ctypes
+import itertools
+import os
+import random
+import resource
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from perf import _build, _chain_python, _results, _stats
+
+LIMIT = 30.0  # seconds after which a wake-up counts as lost
+PARTS = ("cpu", "user", "system", "wall")
+FLOOD = 1000  # the length of a burst
+FLOODS = {"c": 100, "python": 10}  # how many times as many wake-ups a flood has
+
+
+class LostError(Exception):
+    """A wake-up was lost."""
+
+
+# --- C callbacks --------------------------------------------------------------------------------
+
+
+class LibeventWakeup:
+    """event_active() of libevent's own library, with pthreads' locks."""
+
+    def __init__(self) -> None:
+        self.library = libevent_library()
+        self.handle = self.library.wakeup_open()
+        if not self.handle:
+            raise MemoryError("libevent cannot make a base")
+
+    def run(self, count: int, burst: int) -> int:
+        """Wakes the loop; returns how many callbacks there were."""
+        return _checked(self.library.wakeup_run(self.handle, count, burst))
+
+    def close(self) -> None:
+        """Frees the base."""
+        self.library.wakeup_close(self.handle)
+
+
+class CyeventWakeup:
+    """event_active() of cyevent's C face."""
+
+    def __init__(self) -> None:
+        self.peer = _build.cython_module("wakeup_cyevent").Peer()
+
+    def run(self, count: int, burst: int) -> int:
+        """Wakes the loop; returns how many callbacks there were."""
+        return _checked(self.peer.run(count, burst))
+
+    def close(self) -> None:
+        """Frees the base."""
+        self.peer = None
+
+
+def _checked(calls: int) -> int:
+    if calls < 0:
+        raise LostError("a wake-up was lost")
+    return calls
+
+
+def libevent_library() -> ctypes.CDLL:
+    """Returns libevent's half with its functions declared."""
+    library = _build.shared_library("wakeup_libevent", ("event_core", "event_pthreads"))
+    pointer, long = ctypes.c_void_p, ctypes.c_long
+    library.wakeup_version.restype = ctypes.c_char_p
+    library.wakeup_open.argtypes, library.wakeup_open.restype = [], pointer
+    library.wakeup_close.argtypes, library.wakeup_close.restype = [pointer], None
+    library.wakeup_run.argtypes, library.wakeup_run.restype = [pointer, long, long], long
+    return library
+
+
+# --- Python callbacks ---------------------------------------------------------------------------
+
+
+class PythonWakeup:
+    """What the Python peers share: a producer, which posts callbacks to a loop in this thread.
+
+    The callbacks are built-in functions, so that next to nothing of the time is theirs.
+    """
+
+    each = True  # there is a call for each wake-up
+
+    def __init__(self) -> None:
+        self.answer = threading.Lock()
+        self.answer.acquire()
+        self.calls = itertools.count()
+        self.lost = False
+
+    def run(self, count: int, burst: int) -> int:
+        """Wakes the loop; returns how many callbacks there were."""
+        self.calls = itertools.count()
+        producer = threading.Thread(target=self.produce, args=(count, burst))
+        producer.start()
+        self.loop()
+        producer.join()
+        calls = next(self.calls)
+        # The last of each burst answers instead of counting.
+        if self.lost or (self.each and calls != count - -(-count // burst)):
+            raise LostError("a wake-up was lost")
+        return calls
+
+    def produce(self, count: int, burst: int) -> None:
+        """The producer's thread."""
+        answer = self.answer.acquire
+        post, answered = self.posters()
+        try:
+            if burst == 1:
+                for _ in range(count):
+                    answered()
+                    if not answer(True, LIMIT):
+                        self.lost = True
+                        break
+            else:
+                for start in range(0, count, burst):
+                    for _ in range(min(burst, count - start) - 1):
+                        post()
+                    answered()
+                    if not answer(True, LIMIT):
+                        self.lost = True
+                        break
+        finally:
+            self.stop()
+
+    def posters(self) -> tuple[Callable[[], Any], Callable[[], Any]]:
+        """Returns what posts a callback that counts, and what posts one that answers."""
+        raise NotImplementedError
+
+    def loop(self) -> None:
+        """Runs the loop until stop()."""
+        raise NotImplementedError
+
+    def stop(self) -> None:
+        """Ends the loop, from the producer's thread."""
+        raise NotImplementedError
+
+
+class CyeventCallSoon(PythonWakeup):
+    """EventBase.call_soon()."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cyevent = _build.cyevent()
+        self.base = self.cyevent.EventBase()
+
+    def posters(self) -> tuple[Callable[[], Any], Callable[[], Any]]:
+        """See PythonWakeup."""
+        call_soon, count, release = self.base.call_soon, self.calls.__next__, self.answer.release
+        return lambda: call_soon(count), lambda: call_soon(release)
+
+    def loop(self) -> None:
+        """See PythonWakeup."""
+        self.base.loop(self.cyevent.EVLOOP_NO_EXIT_ON_EMPTY)
+
+    def stop(self) -> None:
+        """See PythonWakeup."""
+        self.base.loopbreak()
+
+    def close(self) -> None:
+        """Closes the base."""
+        self.base.close()
+
+
+class CyeventActivate(CyeventCallSoon):
+    """Event.activate()."""
+
+    each = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.answerer = self.cyevent.Timer(self.base, self.answer.release)
+
+    def posters(self) -> tuple[Callable[[], Any], Callable[[], Any]]:
+        """See PythonWakeup."""
+        counter = self.cyevent.Timer(self.base, self.calls.__next__)
+        count, answer, what = counter.activate, self.answerer.activate, self.cyevent.TIMEOUT
+        return lambda: count(what), lambda: answer(what)
+
+
+class AsyncioWakeup(PythonWakeup):
+    """call_soon_threadsafe() of an asyncio event loop."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__()
+        self.asyncio_loop = loop
+
+    def posters(self) -> tuple[Callable[[], Any], Callable[[], Any]]:
+        """See PythonWakeup."""
+        call = self.asyncio_loop.call_soon_threadsafe
+        count, release = self.calls.__next__, self.answer.release
+        return lambda: call(count), lambda: call(release)
+
+    def loop(self) -> None:
+        """See PythonWakeup."""
+        self.asyncio_loop.run_forever()
+
+    def stop(self) -> None:
+        """See PythonWakeup."""
+        self.asyncio_loop.call_soon_threadsafe(self.asyncio_loop.stop)
+
+    def close(self) -> None:
+        """Closes the loop."""
+        self.asyncio_loop.close()
+
+
+def python_peers() -> dict[str, Any]:
+    """Returns the Python peers by name, uvloop only where it is installed."""
+    peers: dict[str, Any] = {
+        "asyncio": AsyncioWakeup(asyncio.SelectorEventLoop()),
+        "cyevent": CyeventCallSoon(),
+        "activate": CyeventActivate(),
+    }
+    uvloop = _chain_python.uvloop_module()
+    if uvloop is not None:
+        peers["uvloop"] = AsyncioWakeup(uvloop.new_event_loop())
+    return peers
+
+
+# --- measuring ----------------------------------------------------------------------------------
+
+
+def measure(peer: Any, count: int, burst: int) -> dict[str, float]:
+    """Returns microseconds per wake-up of the whole process, and callbacks per wake-up."""
+    before, began = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()
+    calls = peer.run(count, burst)
+    wall, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_SELF)
+    user, system = after.ru_utime - before.ru_utime, after.ru_stime - before.ru_stime
+    scale = 1e6 / count
+    return {
+        "cpu": (user + system) * scale,
+        "user": user * scale,
+        "system": system * scale,
+        "wall": wall * scale,
+        "callbacks": calls / count,
+    }
+
+
+def run_group(
+    peers: dict[str, Any], counts: dict[str, int], rounds: int
+) -> dict[str, dict[str, dict[str, list[float]]]]:
+    """Returns samples by way, peer and part; the peers take turns."""
+    samples: dict[str, dict[str, dict[str, list[float]]]] = {
+        way: {peer: {} for peer in peers} for way in counts
+    }
+    for number in range(rounds + 1):
+        for way, count in counts.items():
+            for name, peer in peers.items():
+                sample = measure(peer, count, 1 if way == "ping-pong" else FLOOD)
+                # The first round warms up.
+                if number:
+                    for part, value in sample.items():
+                        samples[way][name].setdefault(part, []).append(value)
+        _results.progress(f"round {number} of {rounds}", end="\r" if number < rounds else "\n")
+    return samples
+
+
+def run_lossless(peers: dict[str, Any], total: int) -> int:
+    """Wakes each peer's loop so often, in bursts of many lengths; returns the exit status."""
+    generator = random.Random(20240229)
+    for name, peer in peers.items():
+        done = calls = 0
+        began = time.monotonic()
+        while done < total:
+            burst = generator.choice((1, 1, 2, 3, 5, 8, 13, 34, 144, 1000))
+            count = min(total - done, 20_000)
+            try:
+                calls += peer.run(count, burst)
+            except LostError:
+                print(f"{name}: a wake-up was lost among {done + count}")
+                return 1
+            done += count
+            _results.progress(f"{name}: {done} of {total}", end="\r")
+        seconds = time.monotonic() - began
+        print(f"{name}: {done} wake-ups, {calls} callbacks counted, none lost, {seconds:.0f} s")
+    return 0
+
+
+# --- telling ------------------------------------------------------------------------------------
+
+
+def _table(
+    title: str, samples: dict[str, dict[str, dict[str, list[float]]]], reference: str
+) -> str:
+    header = [title, *PARTS, f"cpu/{reference}", "user", "system", "quartiles"]
+    rows = []
+    for way, peers in samples.items():
+        against = peers.get(reference)
+        for name, parts in peers.items():
+            row = [f"{way}, {name}"]
+            row += [_stats.format_number(_stats.summary(parts[part])["median"]) for part in PARTS]
+            if against is None or name == reference:
+                row += ["-"] * 4
+            else:
+                row += [
+                    _stats.format_ratio(_stats.ratio(parts[part], against[part]))
+                    for part in ("cpu", "user", "system")
+                ]
+                spread = _stats.summary(_stats.round_ratios(parts["cpu"], against["cpu"]))
+                row.append(f"{spread['q1']:.2f}-{spread['q3']:.2f}")
+            rows.append(row)
+    return _stats.table(header, rows)
+
+
+def _as_json(
+    samples: dict[str, dict[str, dict[str, list[float]]]], reference: str
+) -> dict[str, Any]:
+    return {
+        way: {
+            name: {
+                "summary_us": {part: _stats.summary(parts[part]) for part in PARTS},
+                "samples_us": parts,
+                "cpu_ratio": _stats.ratio(parts["cpu"], peers[reference]["cpu"])
+                if reference in peers
+                else None,
+            }
+            for name, parts in peers.items()
+        }
+        for way, peers in samples.items()
+    }
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Returns the command line's options."""
+    parser = argparse.ArgumentParser(prog="python -m perf.wakeup", description=__doc__)
+    parser.add_argument("--count", type=int, help="wake-ups a round (default: 50000)")
+    parser.add_argument("--rounds", type=int, help="default: 15, with --quick 3")
+    parser.add_argument("--groups", default="c,python", help="c, python or both")
+    parser.add_argument("--lossless", type=int, metavar="N", help="only look for lost wake-ups")
+    parser.add_argument(
+        "--json", type=Path, default=_results.DEFAULT_DIRECTORY / "wakeup.json", metavar="FILE"
+    )
+    parser.add_argument("--quick", action="store_true", help="fewer rounds and wake-ups")
+    options = parser.parse_args(arguments)
+    options.groups = options.groups.split(",")
+    if options.count is None:
+        options.count = 5_000 if options.quick else 50_000
+    if options.rounds is None:
+        options.rounds = 3 if options.quick else 15
+    if not set(options.groups) <= {"c", "python"}:
+        parser.error("--groups takes c, python or both")
+    if options.count < 100 or options.rounds < 1:
+        parser.error("at least 100 wake-ups and 1 round")
+    return options
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Measures, prints the tables, writes the JSON."""
+    options = parse(arguments)
+    try:
+        version = libevent_library().wakeup_version().decode()
+        _build.cython_module("wakeup_cyevent")
+    except _build.BuildError as error:
+        print(f"perf.wakeup: {error}", file=sys.stderr)
+        return 1
+    groups: dict[str, tuple[dict[str, Any], str]] = {}
+    if "c" in options.groups:
+        groups["c"] = {"libevent": LibeventWakeup(), "cyevent": CyeventWakeup()}, "libevent"
+    if "python" in options.groups:
+        groups["python"] = python_peers(), "uvloop"
+    if options.lossless is not None:
+        ours = {
+            f"{group}, {name}": peer
+            for group, (peers, _) in groups.items()
+            for name, peer in peers.items()
+            if name in ("cyevent", "activate")
+        }
+        return run_lossless(ours, options.lossless)
+    document = {
+        "benchmark": "wakeup",
+        "machine": _results.machine(),
+        "versions": _results.versions(version),
+        "parameters": {"count": options.count, "rounds": options.rounds, "burst": FLOOD},
+    }
+    began = time.monotonic()
+    print(f"{options.count} wake-ups a round and more in a flood; {options.rounds} rounds.\n")
+    for group, (peers, reference) in groups.items():
+        # Long enough for the system's accounting, which may count in ticks.
+        counts = {"ping-pong": options.count, "flood": options.count * FLOODS[group]}
+        samples = run_group(peers, counts, options.rounds)
+        document[group] = _as_json(samples, reference)
+        print(_table(f"us per wake-up, {group}", samples, reference) + "\n", flush=True)
+        for peer in peers.values():
+            peer.close()
+    document["load_average_after"] = os.getloadavg()
+    document["seconds"] = round(time.monotonic() - began, 1)
+    _results.write_json(options.json, document)
+    _results.progress(f"{document['seconds']} s; wrote {options.json}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,178 @@
+"""Which system calls the buffers make, and what becomes of those that fail."""
+
+import errno
+import re
+import shutil
+import socket
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cyevent import EvBuffer
+
+DISABLE_MMAP = 2
+DISABLE_SENDFILE = 4
+
+
+# getppid() marks where what is looked at begins and ends.
+TRACED = (
+    *("getppid", "openat", "mmap", "read", "readv", "pread64", "preadv", "recvfrom", "recvmsg"),
+    *("splice", "copy_file_range", "sendfile", "sendto", "sendmsg"),
+    *("write", "writev", "pwrite64", "pwritev"),
+)
+
+
+@pytest.fixture(scope="session")
+def strace():
+    path = shutil.which("strace")
+    if path is None:
+        pytest.skip("strace is not installed")
+    command = [path, "-f", "--seccomp-bpf", "-y"]
+    if subprocess.run([*command, "-o", "/dev/null", "true"], capture_output=True).returncode:
+        pytest.skip("strace may not trace here, or is too old")
+    return command
+
+
+@pytest.fixture
+def traced(strace, cython_modules, package_env, tmp_path):
+    """Runs a function of tests/cython/traced.pyx; returns its output and the system calls it made."""
+    module = cython_modules["traced"]
+    folder = str(Path(module.__file__).parent)
+    program = (
+        f"import sys; sys.path.insert(0, {folder!r}); import traced; "
+        "import os; os.getppid(); "
+        "traced.{call}; os.getppid()"
+    )
+
+    def run(call, *, inject=None, path=None):
+        log = tmp_path / "strace.log"
+        command = [*strace, "-o", str(log), "-e", f"trace={','.join(TRACED)}"]
+        command += ["-e", f"inject={inject}"] if inject else []
+        command += ["-P", str(path)] if path else []
+        command += [sys.executable, "-c", program.format(call=call)]
+        result = subprocess.run(
+            command, capture_output=True, text=True, env=package_env, timeout=60
+        )
+        assert result.returncode == 0, result.stderr
+        lines = [re.sub(r"^\d+ +", "", line) for line in log.read_text().splitlines()]
+        if path is None:
+            marks = [i for i, line in enumerate(lines) if line.startswith("getppid(")]
+            lines = lines[marks[-2] + 1 : marks[-1]]
+        return result.stdout.strip(), lines
+
+    return run
+
+
+@pytest.fixture
+def path(tmp_path):
+    path = tmp_path / "a file to send"
+    path.write_bytes(bytes(range(256)) * 1000)
+    return path
+
+
+def calls_on(lines, path):
+    """The names of the calls that were given the open file."""
+    return {line.split("(")[0] for line in lines if f"<{path}>" in line.split(" = ")[0]}
+
+
+def test_a_file_leaves_by_sendfile(traced, path):
+    # Up to where all has arrived: to compare, the file is read once more.
+    output, lines = traced(f"send_file({str(path)!r}, 0)")
+    assert output == "whole"
+    opened = next(
+        i for i, line in enumerate(lines) if line.startswith("openat(") and str(path) in line
+    )
+    arrived = next(
+        i for i, line in enumerate(lines) if line.startswith("recvfrom(") and "EAGAIN" in line
+    )
+    lines = lines[opened + 1 : arrived]
+    assert calls_on(lines, path) == {"sendfile"}
+    head = next(line for line in lines if line.startswith("sendto("))
+    assert "MSG_MORE" in head
+    # The file follows at once.
+    assert lines[lines.index(head) + 1].startswith("sendfile(")
+
+
+def test_a_file_that_is_looked_at_is_mapped_once(traced, path):
+    output, lines = traced(f"load_file({str(path)!r}, 0)")
+    assert output == "300 bytes"
+    assert not calls_on(lines, path) & {"read", "pread64", "sendfile"}
+    assert sum(line.startswith("mmap(") and str(path) in line for line in lines) == 1
+    output, lines = traced(f"load_file({str(path)!r}, {DISABLE_MMAP})")
+    assert output == "300 bytes"
+    assert sum(line.startswith("pread64(") and str(path) in line for line in lines) == 1
+    assert "mmap" not in calls_on(lines, path)
+
+
+@pytest.mark.parametrize(("target", "call"), [("socket", "sendmsg"), ("pipe", "writev")])
+def test_a_hundred_chains_leave_in_one_call(traced, target, call):
+    output, lines = traced(f"many_chains({target!r})")
+    assert output == "200 True"
+    writes = [
+        line
+        for line in lines
+        if line.split("(")[0] in {"write", "writev", "sendto", "sendmsg"}
+        and "ENOTSOCK" not in line
+        # The report itself.
+        and not line.startswith("write(1<")
+    ]
+    assert len(writes) == 1, writes
+    assert writes[0].startswith(call + "(")
+    assert writes[0].endswith("= 200")
+
+
+def test_sendfile_refused(traced, path):
+    """What the file holds is read and written instead."""
+    for code in ("EINVAL", "ENOSYS"):
+        output, lines = traced(f"send_file({str(path)!r}, 0)", inject=f"sendfile:error={code}")
+        assert output == "whole"
+        # It is not tried again for the same part.
+        assert sum(line.startswith("sendfile(") for line in lines) == 1
+        assert any(line.startswith("pread64(") for line in lines)
+
+
+def test_mapping_refused(traced, path):
+    output, _ = traced(f"load_file({str(path)!r}, 0)", inject="mmap:error=ENODEV", path=path)
+    assert output == "300 bytes"
+    output, _ = traced(
+        f"send_file({str(path)!r}, {DISABLE_SENDFILE})", inject="mmap:error=ENODEV", path=path
+    )
+    assert output == "whole"
+
+
+@pytest.mark.parametrize("code", ["EIO", "ENOSPC"])
+def test_a_file_that_cannot_be_read(traced, path, code):
+    expected = f"errno {getattr(errno, code)}"
+    output, _ = traced(f"send_file({str(path)!r}, 0)", inject=f"sendfile:error={code}")
+    assert output == expected
+    both = DISABLE_MMAP | DISABLE_SENDFILE
+    inject = f"pread64:error={code}"
+    output, _ = traced(f"send_file({str(path)!r}, {both})", inject=inject, path=path)
+    assert output == expected
+    output, _ = traced(f"load_file({str(path)!r}, {both})", inject=inject, path=path)
+    assert output == expected
+
+
+def test_an_interrupted_call_is_made_again(traced):
+    output, lines = traced("one_write_one_read()", inject="sendto:error=EINTR:when=1")
+    assert output == "11 11 11"
+    assert sum(line.startswith("sendto(") for line in lines) == 2
+
+
+def test_connection_reset():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        left = socket.create_connection(server.getsockname())
+        right, _ = server.accept()
+        with left:
+            right.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            right.close()
+            buf = EvBuffer(b"kept")
+            with pytest.raises(ConnectionResetError):
+                buf.read(left)
+            assert bytes(buf) == b"kept"
+            with pytest.raises(BrokenPipeError):
+                buf.write(left)
+            assert bytes(buf) == b"kept"
