@@ -5,6 +5,7 @@ from cyevent.core.sys cimport evutil_socket_t, timeval
 from cyevent.core.types cimport event, event_base, event_callback
 from cyevent.buffer.types cimport evbuffer, evbuffer_cb_entry, ev_ssize_t
 from cyevent.net.sys cimport sockaddr_in, sockaddr_in6
+from cyevent.net.types cimport EV_SSIZE_MAX
 
 cdef enum:
     # What an event callback is told.
@@ -101,8 +102,11 @@ cdef union bufferevent_address:
     sockaddr_in v4
     sockaddr_in6 v6
 
-cdef enum:
-    EV_RATE_LIMIT_MAX = 0x7fffffffffffffff
+cdef extern from *:
+    """
+    #define EV_RATE_LIMIT_MAX EV_SSIZE_MAX
+    """
+    const ssize_t EV_RATE_LIMIT_MAX
 
 # Rates and bursts in bytes, rates per tick. It must outlive the bufferevents that use it; groups copy it.
 cdef struct ev_token_bucket_cfg:
