@@ -15,6 +15,7 @@ from cyevent.buffer.pyevbuffer import (
 )
 from cyevent.bufferevent.constants import *  # noqa: F403
 from cyevent.bufferevent.pybufferevent import SocketBufferEvent
+from cyevent.bufferevent.pyssl import SSLBufferEvent, SSLError
 from cyevent.core.constants import *  # noqa: F403
 from cyevent.core.events import Event, Signal, Timer
 from cyevent.core.reactor import Duration, EventBase
@@ -36,6 +37,8 @@ __all__ = [
     "Listener",
     "PrepareWatcher",
     "Reservation",
+    "SSLBufferEvent",
+    "SSLError",
     "Signal",
     "SocketBufferEvent",
     "Timer",

@@ -11,6 +11,8 @@ from cyevent.buffer.pyevbuffer import EvBuffer as EvBuffer
 from cyevent.buffer.pyevbuffer import Reservation as Reservation
 from cyevent.bufferevent.constants import *
 from cyevent.bufferevent.pybufferevent import SocketBufferEvent as SocketBufferEvent
+from cyevent.bufferevent.pyssl import SSLBufferEvent as SSLBufferEvent
+from cyevent.bufferevent.pyssl import SSLError as SSLError
 from cyevent.core.constants import *
 from cyevent.core.events import Event as Event
 from cyevent.core.events import Signal as Signal

@@ -24,3 +24,7 @@ cdef class SocketBufferEvent:
     # Lets the base drop its reference when nothing can happen any more.
     cdef void settle(self) noexcept
     cdef void install(self) noexcept
+
+
+# The event callback of all kinds: calls the Python one, whose argument `arg` is, and settles.
+cdef void event_happened(bufferevent *bev, short what, void *arg) noexcept nogil
