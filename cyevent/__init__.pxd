@@ -113,8 +113,9 @@ from cyevent.net.listener cimport (
     LEV_OPT_BIND_IPV4_AND_IPV6,
 )
 from cyevent.bufferevent.types cimport (
-    bufferevent, bufferevent_data_cb, bufferevent_event_cb, bufferevent_options,
-    bufferevent_flush_mode, bufferevent_filter_result, BEV_EVENT_READING, BEV_EVENT_WRITING,
+    bufferevent, bufferevent_data_cb, bufferevent_event_cb, bufferevent_filter_cb,
+    bufferevent_options, bufferevent_trigger_options, bufferevent_rate_limit_group,
+    ev_token_bucket_cfg, EV_RATE_LIMIT_MAX, bufferevent_flush_mode, bufferevent_filter_result, BEV_EVENT_READING, BEV_EVENT_WRITING,
     BEV_EVENT_EOF, BEV_EVENT_ERROR, BEV_EVENT_TIMEOUT, BEV_EVENT_CONNECTED, BEV_OPT_CLOSE_ON_FREE,
     BEV_OPT_THREADSAFE, BEV_OPT_DEFER_CALLBACKS, BEV_OPT_UNLOCK_CALLBACKS, BEV_NORMAL, BEV_FLUSH,
     BEV_FINISHED, BEV_TRIG_IGNORE_WATERMARKS, BEV_TRIG_DEFER_CALLBACKS, BEV_OK, BEV_NEED_MORE,
@@ -129,9 +130,24 @@ from cyevent.bufferevent.bufferevent cimport (
     bufferevent_disable, bufferevent_get_enabled, bufferevent_set_timeouts,
     bufferevent_setwatermark, bufferevent_getwatermark, bufferevent_trigger,
     bufferevent_trigger_event, bufferevent_set_max_single_read, bufferevent_set_max_single_write,
-    bufferevent_get_max_single_read, bufferevent_get_max_single_write, bufferevent_get_max_to_read,
-    bufferevent_get_max_to_write,
+    bufferevent_get_max_single_read, bufferevent_get_max_single_write,
 )
+from cyevent.bufferevent.tokens cimport ev_token_bucket_cfg_new, ev_token_bucket_cfg_free
+from cyevent.bufferevent.ratelimit cimport (
+    bufferevent_set_rate_limit, bufferevent_get_token_bucket_cfg, bufferevent_get_read_limit,
+    bufferevent_get_write_limit, bufferevent_decrement_read_limit,
+    bufferevent_decrement_write_limit, bufferevent_get_max_to_read, bufferevent_get_max_to_write,
+)
+from cyevent.bufferevent.rategroup cimport (
+    bufferevent_rate_limit_group_new, bufferevent_rate_limit_group_set_cfg,
+    bufferevent_rate_limit_group_set_min_share, bufferevent_rate_limit_group_free,
+    bufferevent_add_to_rate_limit_group, bufferevent_remove_from_rate_limit_group,
+    bufferevent_rate_limit_group_get_read_limit, bufferevent_rate_limit_group_get_write_limit,
+    bufferevent_rate_limit_group_decrement_read, bufferevent_rate_limit_group_decrement_write,
+    bufferevent_rate_limit_group_get_totals, bufferevent_rate_limit_group_reset_totals,
+)
+from cyevent.bufferevent.pair cimport bufferevent_pair_new, bufferevent_pair_get_partner
+from cyevent.bufferevent.filter cimport bufferevent_filter_new
 from cyevent.bufferevent.socket cimport (
     bufferevent_socket_new, bufferevent_socket_connect, bufferevent_priority_set,
     bufferevent_base_set,

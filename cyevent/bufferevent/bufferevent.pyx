@@ -71,7 +71,8 @@ cdef void bufferevent_unsuspend_write_(bufferevent *bev, unsigned short why) noe
 cdef void check_input_watermark(bufferevent *bev) noexcept nogil:
     """A read callback that leaves the input above the high watermark will hear of no more bytes, for none are
     read: it is called again."""
-    if bev.wm_read.high and bev.enabled & EV_READ and bev.input.total_len >= bev.wm_read.high:
+    if bev.wm_read.high and bev.enabled & EV_READ and bev.input.total_len >= bev.wm_read.high \
+            and not BEV_UPCAST(bev).read_suspended & BEV_SUSPEND_FILT_READ:
         bufferevent_trigger(bev, EV_READ, BEV_TRIG_DEFER_CALLBACKS)
 
 
@@ -218,6 +219,9 @@ cdef int bufferevent_enable_locking_(bufferevent *bev, void *lock) noexcept nogi
         return -1
     underlying = bufferevent_get_underlying(bev)
     if lock == NULL and underlying != NULL:
+        # The lock belongs to the one at the bottom, which may outlive those above it.
+        if BEV_UPCAST(underlying).lock == NULL and bufferevent_enable_locking_(underlying, NULL) < 0:
+            return -1
         lock = BEV_UPCAST(underlying).lock
     if lock == NULL:
         lock = evthread_lock_alloc_()
@@ -227,8 +231,6 @@ cdef int bufferevent_enable_locking_(bufferevent *bev, void *lock) noexcept nogi
     p.lock = lock
     evbuffer_enable_locking(bev.input, lock)
     evbuffer_enable_locking(bev.output, lock)
-    if underlying != NULL and BEV_UPCAST(underlying).lock == NULL:
-        bufferevent_enable_locking_(underlying, lock)
     return 0
 
 
@@ -237,18 +239,20 @@ cdef int bufferevent_enable_locking_(bufferevent *bev, void *lock) noexcept nogi
 cdef void destroy(bufferevent *bev) noexcept nogil:
     cdef bufferevent_private *p = BEV_UPCAST(bev)
     cdef bufferevent *underlying
-    cdef void *lock = p.lock if p.own_lock else NULL
+    cdef void *lock
     BEV_LOCK(bev)
     underlying = bufferevent_get_underlying(bev)
     if bev.be_ops.destruct != NULL:
         bev.be_ops.destruct(bev)
+    # Only now: who owns a lock that is shared is known at the end.
+    lock = p.lock if p.own_lock else NULL
     evbuffer_free(bev.input)
     evbuffer_free(bev.output)
     BEV_UNLOCK(bev)
     evthread_lock_free_(lock)
+    mm_free(p.rate_limiting)
     mm_free(<char *>bev - bev.be_ops.mem_offset)
     if underlying != NULL:
-        # Last, for its lock may have been ours.
         bufferevent_decref(underlying)
 
 
@@ -257,6 +261,9 @@ cdef void delete_events(bufferevent *bev) noexcept nogil:
     if event_initialized(&bev.ev_read):
         event_del_nolock_(&bev.ev_read, EVENT_DEL_NOBLOCK)
         event_del_nolock_(&bev.ev_write, EVENT_DEL_NOBLOCK)
+    if BEV_UPCAST(bev).rate_limiting != NULL:
+        event_del_nolock_(&BEV_UPCAST(bev).rate_limiting.refill, EVENT_DEL_NOBLOCK)
+        event_callback_cancel_nolock_(bev.ev_base, &BEV_UPCAST(bev).rate_limiting.wake)
 
 
 cdef void finalizer(event_callback *cb, void *arg) noexcept nogil:
@@ -274,6 +281,9 @@ cdef bint runs_elsewhere(bufferevent *bev) noexcept nogil:
     cdef event_callback *current = bev.ev_base.current_event
     if current == NULL or in_loop_thread(bev.ev_base):
         return False
+    if p.rate_limiting != NULL and (current == &p.rate_limiting.refill.evcb
+                                    or current == &p.rate_limiting.wake):
+        return True
     return current == &bev.ev_read.evcb or current == &bev.ev_write.evcb or current == &p.deferred \
         or current == &bev.input.deferred or current == &bev.output.deferred
 
@@ -292,6 +302,8 @@ cdef void last_reference_gone(bufferevent *bev) noexcept nogil:
     bev.enabled = 0
     if bev.be_ops.unlink != NULL:
         bev.be_ops.unlink(bev)
+    if p.rate_limiting != NULL:
+        p.rate_limiting.leave(p)
     wait = bev.input.walking or bev.output.walking
     if base != NULL:
         EVLOCK_LOCK(base.lock)

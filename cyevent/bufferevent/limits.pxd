@@ -15,5 +15,3 @@ cdef int bufferevent_set_max_single_read(bufferevent *bev, size_t size) noexcept
 cdef int bufferevent_set_max_single_write(bufferevent *bev, size_t size) noexcept nogil
 cdef ev_ssize_t bufferevent_get_max_single_read(bufferevent *bev) noexcept nogil
 cdef ev_ssize_t bufferevent_get_max_single_write(bufferevent *bev) noexcept nogil
-cdef ev_ssize_t bufferevent_get_max_to_read(bufferevent *bev) noexcept nogil
-cdef ev_ssize_t bufferevent_get_max_to_write(bufferevent *bev) noexcept nogil

@@ -30,11 +30,3 @@ cdef ev_ssize_t bufferevent_get_max_single_read(bufferevent *bev) noexcept nogil
 cdef ev_ssize_t bufferevent_get_max_single_write(bufferevent *bev) noexcept nogil:
     cdef ev_ssize_t size = BEV_UPCAST(bev).max_single_write
     return size if size else MAX_SINGLE_WRITE_DEFAULT
-
-
-cdef ev_ssize_t bufferevent_get_max_to_read(bufferevent *bev) noexcept nogil:
-    return bufferevent_get_max_single_read(bev)
-
-
-cdef ev_ssize_t bufferevent_get_max_to_write(bufferevent *bev) noexcept nogil:
-    return bufferevent_get_max_single_write(bev)

@@ -7,9 +7,11 @@ from cyevent.buffer.evbuffer cimport evbuffer_set_flags
 from cyevent.buffer.io cimport evbuffer_read, evbuffer_write_atmost
 from cyevent.buffer.types cimport evbuffer_cb_info, EVBUFFER_FLAG_DRAINS_TO_FD
 from cyevent.bufferevent.bufferevent cimport *
+from cyevent.bufferevent.ratelimit cimport *
 from cyevent.bufferevent.types cimport *
 from cyevent.core.event cimport (
-    event_active, event_add, event_assign, event_base_set, event_del, event_priority_set,
+    event_active, event_add, event_assign, event_base_set, event_del, event_initialized,
+    event_priority_set,
 )
 from cyevent.core.memory cimport mm_calloc, mm_free
 from cyevent.core.queue cimport (
@@ -71,11 +73,15 @@ cdef void fail(bufferevent *bev, short direction, short what) noexcept nogil:
 cdef void write_output(bufferevent *bev, bint was_told) noexcept nogil:
     """Writes what the socket takes. was_told: the user's callback is due even if there was nothing."""
     cdef bufferevent_private *p = BEV_UPCAST(bev)
+    cdef ev_ssize_t most = p.max_single_write if p.max_single_write else -1
     cdef int n = 0
     if bev.output.total_len:
+        if p.rate_limiting != NULL:
+            most = bufferevent_get_write_max_(p)
+            if p.write_suspended:
+                return
         bev.output.freeze_start = False
-        n = evbuffer_write_atmost(bev.output, bev.ev_write.fd,
-                                  p.max_single_write if p.max_single_write else -1)
+        n = evbuffer_write_atmost(bev.output, bev.ev_write.fd, most)
         bev.output.freeze_start = True
         if n < 0 and not would_block(errno):
             fail(bev, EV_WRITE, BEV_EVENT_WRITING | BEV_EVENT_ERROR)
@@ -83,11 +89,13 @@ cdef void write_output(bufferevent *bev, bint was_told) noexcept nogil:
         if n == 0:
             fail(bev, EV_WRITE, BEV_EVENT_WRITING | BEV_EVENT_EOF)
             return
+        if n > 0 and p.rate_limiting != NULL:
+            bufferevent_decrement_write_buckets_(p, n)
     if bev.output.total_len == 0:
         if bev.ev_write.evcb.flags & PENDING:
             event_del(&bev.ev_write)
-    elif not bev.ev_write.evcb.flags & EVLIST_INSERTED:
-        if p.max_single_write and n == p.max_single_write:
+    elif not bev.ev_write.evcb.flags & EVLIST_INSERTED and not p.write_suspended:
+        if n > 0 and n == most:
             # It is we who stopped, not the socket.
             write_later(bev)
         else:
@@ -175,12 +183,16 @@ cdef void read_input(bufferevent *bev, evutil_socket_t fd) noexcept nogil:
             return
         if bev.wm_read.high - bev.input.total_len < <size_t>most:
             most = <ev_ssize_t>(bev.wm_read.high - bev.input.total_len)
+    if p.rate_limiting != NULL and bufferevent_get_read_max_(p) < most:
+        most = bufferevent_get_read_max_(p)
     if p.read_suspended:
         return
     bev.input.freeze_end = False
     n = evbuffer_read(bev.input, fd, <int>most)
     bev.input.freeze_end = True
     if n > 0:
+        if p.rate_limiting != NULL:
+            bufferevent_decrement_read_buckets_(p, n)
         bufferevent_trigger_nolock_(bev, EV_READ, 0)
     elif n == 0:
         fail(bev, EV_READ, BEV_EVENT_READING | BEV_EVENT_EOF)
@@ -367,5 +379,7 @@ cdef int bufferevent_base_set(event_base *base, bufferevent *bev) noexcept nogil
             and event_base_set(base, &bev.ev_write) == 0:
         bev.ev_base = base
         result = 0
+        if BEV_UPCAST(bev).rate_limiting != NULL and event_initialized(&BEV_UPCAST(bev).rate_limiting.refill):
+            result = event_base_set(base, &BEV_UPCAST(bev).rate_limiting.refill)
     BEV_UNLOCK(bev)
     return result

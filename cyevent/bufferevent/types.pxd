@@ -1,5 +1,6 @@
 # The bufferevent's structs, constants and callback types.
 
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 from cyevent.core.sys cimport evutil_socket_t, timeval
 from cyevent.core.types cimport event, event_base, event_callback
 from cyevent.buffer.types cimport evbuffer, evbuffer_cb_entry, ev_ssize_t
@@ -54,6 +55,11 @@ cdef union bufferevent_ctrl_data:
 
 ctypedef void (*bufferevent_data_cb)(bufferevent *bev, void *arg) noexcept nogil
 ctypedef void (*bufferevent_event_cb)(bufferevent *bev, short what, void *arg) noexcept nogil
+# Moves bytes from source to destination, at most dst_limit (-1: no limit) if that is possible. BEV_OK: something
+# was written; BEV_NEED_MORE: more input, or room, is needed; BEV_ERROR: nothing can be done.
+ctypedef bufferevent_filter_result (*bufferevent_filter_cb)(
+    evbuffer *source, evbuffer *destination, ev_ssize_t dst_limit, bufferevent_flush_mode mode,
+    void *ctx) noexcept nogil
 
 # One kind of bufferevent. All are called with the lock held.
 cdef struct bufferevent_ops:
@@ -95,6 +101,65 @@ cdef union bufferevent_address:
     sockaddr_in v4
     sockaddr_in6 v6
 
+cdef enum:
+    EV_RATE_LIMIT_MAX = 0x7fffffffffffffff
+
+# Rates and bursts in bytes, rates per tick. It must outlive the bufferevents that use it; groups copy it.
+cdef struct ev_token_bucket_cfg:
+    size_t read_rate
+    size_t read_maximum
+    size_t write_rate
+    size_t write_maximum
+    timeval tick_timeout
+    int64_t tick                       # ns
+
+cdef struct ev_token_bucket:
+    ev_ssize_t read_limit              # bytes that may pass now; negative after an overdraft
+    ev_ssize_t write_limit
+    int64_t refilled                   # monotonic ns of the last tick that was credited
+
+# One direction of a group.
+cdef struct group_direction:
+    ev_ssize_t quantum                 # what a member may pass in this round
+    uint32_t round
+    bint suspended                     # the bucket is empty
+    bint waiting                       # a member has used up its quantum
+    bint progress                      # bytes have passed since the round was last looked at
+
+cdef struct bufferevent_rate_limit_group:
+    void *lock                         # taken after a bufferevent's, before a base's
+    bufferevent_rate_limit *first      # members
+    bufferevent_rate_limit *last
+    int n_members
+    ev_token_bucket bucket
+    ev_token_bucket_cfg cfg
+    group_direction reading
+    group_direction writing
+    ev_ssize_t min_share
+    size_t configured_min_share
+    uint64_t total_read
+    uint64_t total_written
+    event refill                       # a timer, added only while a direction is suspended
+    event_callback next_round
+
+cdef struct member_direction:
+    ev_ssize_t left                    # of the quantum
+    uint32_t round
+    bint waiting                       # suspended until the group goes on
+
+# What a bufferevent with limits has.
+cdef struct bufferevent_rate_limit:
+    void (*leave)(bufferevent_private *p) noexcept nogil     # the group, before the bufferevent goes
+    const ev_token_bucket_cfg *cfg     # NULL: no limit of its own
+    ev_token_bucket bucket
+    bufferevent_rate_limit_group *group
+    bufferevent_rate_limit *next
+    bufferevent_rate_limit *prev
+    member_direction reading
+    member_direction writing
+    event refill                       # a timer, added while BEV_SUSPEND_BW is set
+    event_callback wake                # the group goes on
+
 cdef struct bufferevent_private:
     bufferevent bev                    # must be first
     evbuffer_cb_entry *read_watermarks_cb
@@ -117,6 +182,6 @@ cdef struct bufferevent_private:
     void *lock
     ev_ssize_t max_single_read         # 0: nobody has set it
     ev_ssize_t max_single_write
-    void *rate_limiting                # state of token buckets; NULL without
+    bufferevent_rate_limit *rate_limiting    # NULL without limits
     bufferevent_address conn_address   # the peer's, once connected
     void *dns_request
