@@ -117,6 +117,10 @@ cdef void fail(bufferevent_ssl *s, short directions, short what) noexcept nogil:
 
 cdef void ended(bufferevent_ssl *s, ssl_outcome outcome, short direction) noexcept nogil:
     """Tells of an outcome that leaves nothing more to do in a direction; direction: BEV_EVENT_*."""
+    cdef size_t n
+    if outcome == SSL_FAILED:
+        # The alert that tells the peer why.
+        ssl_send_(s, s.p.bev.ev_write.fd, &n)
     if outcome != SSL_BROKEN:
         set_errno(0)
     if outcome == SSL_CLOSED:
@@ -278,10 +282,11 @@ cdef void handshake(bufferevent_ssl *s, bint readable) noexcept nogil:
         ended(s, SSL_BROKEN, BEV_EVENT_READING)
         return
     outcome = ssl_handshake_(s)
-    # Alerts too.
     sending = ssl_send_(s, bev.ev_write.fd, &n)
     if outcome == SSL_DONE:
-        # Whatever keeps the socket from taking our last words, the peer may have sent some before.
+        if sending == SSL_BROKEN:
+            # A peer that has gone does not want our last words (tickets, say), but may have sent its own before.
+            ssl_discard_(s)
         opened(s)
     elif outcome > SSL_STUFFED:
         ended(s, outcome, BEV_EVENT_READING)

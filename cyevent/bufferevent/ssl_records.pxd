@@ -69,6 +69,8 @@ cdef ssl_outcome ssl_seal_(bufferevent_ssl *s, size_t most) noexcept nogil
 # Sends what is in wbio: SSL_DONE when it is empty, and then `sealed` is 0 and these bytes have left the output.
 # *n counts them.
 cdef ssl_outcome ssl_send_(bufferevent_ssl *s, int fd, size_t *n) noexcept nogil
+# Throws away what is in wbio.
+cdef void ssl_discard_(bufferevent_ssl *s) noexcept nogil
 # Puts close_notify in wbio, once.
 cdef void ssl_close_notify_(bufferevent_ssl *s) noexcept nogil
 # Bytes in wbio.

@@ -273,6 +273,10 @@ cdef void discard(bufferevent_ssl *s, size_t n) noexcept nogil:
         n -= <size_t>part
 
 
+cdef void ssl_discard_(bufferevent_ssl *s) noexcept nogil:
+    discard(s, ssl_wire_length_(s))
+
+
 cdef ssl_outcome pour(bufferevent_ssl *s) noexcept nogil:
     """Moves wbio's bytes to the underlying bufferevent."""
     cdef evbuffer *target = s.underlying.output
