@@ -22,13 +22,16 @@ from cyevent.buffer.evbuffer cimport evbuffer_free, evbuffer_new, evbuffer_set_m
 from cyevent.buffer.io cimport evbuffer_write
 from cyevent.buffer.types cimport evbuffer, evbuffer_cb_info
 from cyevent.bufferevent.bufferevent cimport *
+from cyevent.bufferevent.ratelimit cimport *
 from cyevent.bufferevent.socket cimport bufferevent_is_socket_
 from cyevent.bufferevent.ssl_library cimport *
 from cyevent.bufferevent.ssl_library cimport openssl_functions
 from cyevent.bufferevent.ssl_records cimport *
 from cyevent.bufferevent.ssl_records cimport bufferevent_ssl, bufferevent_ssl_state, ssl_outcome
 from cyevent.bufferevent.types cimport *
-from cyevent.core.event cimport event_active, event_add, event_assign, event_del, event_priority_set
+from cyevent.core.event cimport (
+    event_active, event_add, event_assign, event_del, event_priority_set, event_remove_timer,
+)
 from cyevent.core.log cimport event_warnx_
 from cyevent.core.memory cimport mm_calloc, mm_free
 from cyevent.core.queue cimport event_callback_activate_later_nolock_
@@ -105,6 +108,16 @@ cdef void wait_for_room(bufferevent_ssl *s) noexcept nogil:
         watch(&bev.ev_write, &bev.timeout_write)
 
 
+cdef void account(bufferevent_ssl *s) noexcept nogil:
+    """Limits count what is on the wire, as in libevent. May suspend reading and writing."""
+    if s.p.rate_limiting != NULL:
+        if s.wire_in:
+            bufferevent_decrement_read_buckets_(&s.p, <ssize_t>s.wire_in)
+        if s.wire_out:
+            bufferevent_decrement_write_buckets_(&s.p, <ssize_t>s.wire_out)
+    s.wire_in = s.wire_out = 0
+
+
 # --- ending -----------------------------------------------------------------------------------------
 
 cdef void fail(bufferevent_ssl *s, short directions, short what) noexcept nogil:
@@ -152,6 +165,7 @@ cdef void write_output(bufferevent_ssl *s) noexcept nogil:
     """Encrypts and sends until the output is empty, or no more is taken."""
     cdef bufferevent *bev = &s.p.bev
     cdef size_t left = <size_t>s.p.max_single_write if s.p.max_single_write else WRITE_AT_ONCE
+    cdef ssize_t limit
     cdef size_t before
     cdef size_t sent
     cdef size_t total = 0
@@ -159,6 +173,10 @@ cdef void write_output(bufferevent_ssl *s) noexcept nogil:
     cdef ssl_outcome sealing = SSL_DONE
     if s.failed:
         return
+    if s.p.rate_limiting != NULL and can_write(bev):
+        limit = bufferevent_get_write_max_(&s.p)
+        if limit < <ssize_t>left:
+            left = <size_t>limit if limit > 0 else 0
     while True:
         if can_write(bev) and left and sealing == SSL_DONE and s.state == BUFFEREVENT_SSL_OPEN:
             before = s.sealed
@@ -172,11 +190,13 @@ cdef void write_output(bufferevent_ssl *s) noexcept nogil:
                 or bev.output.total_len == 0:
             break
     s.write_blocked_on_read = sealing == SSL_STARVED
+    account(s)
     if outcome == SSL_BROKEN:
         ended(s, outcome, BEV_EVENT_WRITING)
         return
     if outcome == SSL_STUFFED:
-        wait_for_room(s)
+        if can_write(bev):
+            wait_for_room(s)
     else:
         if bev.ev_write.evcb.flags & (EVLIST_INSERTED | EVLIST_TIMEOUT):
             event_del(&bev.ev_write)
@@ -217,6 +237,7 @@ cdef void read_input(bufferevent_ssl *s) noexcept nogil:
     cdef bufferevent *bev = &s.p.bev
     cdef ssl_outcome outcome = SSL_DONE
     cdef size_t most
+    cdef ssize_t wire = -1
     cdef size_t n = 0
     if s.write_blocked_on_read and not can_read(bev):
         # What the peer has to say first is no data.
@@ -229,7 +250,11 @@ cdef void read_input(bufferevent_ssl *s) noexcept nogil:
             return
     if s.ended == SSL_DONE:
         if s.underlying == NULL and s.arrived.total_len == 0 and not s.eof:
-            if ssl_receive_(s, bev.ev_read.fd) == SSL_BROKEN:
+            if s.p.rate_limiting != NULL:
+                wire = bufferevent_get_read_max_(&s.p)
+                if s.p.read_suspended:
+                    return
+            if ssl_receive_(s, bev.ev_read.fd, wire) == SSL_BROKEN:
                 s.ended = SSL_BROKEN
                 s.p.errno_pending = errno
         if s.ended == SSL_DONE:
@@ -237,6 +262,7 @@ cdef void read_input(bufferevent_ssl *s) noexcept nogil:
             if s.state == BUFFEREVENT_SSL_OPEN and not bev.ev_write.evcb.flags & EVLIST_INSERTED \
                     and (s.write_blocked_on_read or ssl_wire_length_(s)):
                 soon(&bev.ev_write, EV_WRITE)
+    account(s)
     if n and s.underlying != NULL and bev.ev_read.evcb.flags & EVLIST_TIMEOUT:
         event_add(&bev.ev_read, &bev.timeout_read)
     if n:
@@ -278,11 +304,12 @@ cdef void handshake(bufferevent_ssl *s, bint readable) noexcept nogil:
     cdef size_t n
     if s.failed:
         return
-    if readable and s.underlying == NULL and not s.eof and ssl_receive_(s, bev.ev_read.fd) == SSL_BROKEN:
+    if readable and s.underlying == NULL and not s.eof and ssl_receive_(s, bev.ev_read.fd, -1) == SSL_BROKEN:
         ended(s, SSL_BROKEN, BEV_EVENT_READING)
         return
     outcome = ssl_handshake_(s)
     sending = ssl_send_(s, bev.ev_write.fd, &n)
+    account(s)
     if outcome == SSL_DONE:
         if sending == SSL_BROKEN:
             # A peer that has gone does not want our last words (tickets, say), but may have sent its own before.
@@ -464,6 +491,17 @@ cdef int ssl_disable(bufferevent *bev, short events) noexcept nogil:
     return 0
 
 
+cdef void push(bufferevent *under) noexcept nogil:
+    """Sends what the underlying bufferevent has at once: it may be freed before the loop comes to it."""
+    if not bufferevent_is_socket_(under):
+        bufferevent_flush(under, EV_WRITE, BEV_FLUSH)
+    elif under.output.total_len and under.ev_write.fd >= 0 and can_write(under):
+        # What fails here fails again when the loop tries.
+        under.output.freeze_start = False
+        evbuffer_write(under.output, under.ev_write.fd)
+        under.output.freeze_start = True
+
+
 cdef void say_goodbye(bufferevent_ssl *s) noexcept nogil:
     """close_notify and what is before it, as far as they are taken at once."""
     cdef bufferevent *under = s.underlying
@@ -476,11 +514,7 @@ cdef void say_goodbye(bufferevent_ssl *s) noexcept nogil:
             ssl_send_(s, s.p.bev.ev_write.fd, &n)
         return
     ssl_send_(s, -1, &n)
-    if bufferevent_is_socket_(under) and under.output.total_len and under.ev_write.fd >= 0:
-        # It may be freed before the loop comes to it.
-        under.output.freeze_start = False
-        evbuffer_write(under.output, under.ev_write.fd)
-        under.output.freeze_start = True
+    push(under)
 
 
 cdef void ssl_unlink(bufferevent *bev) noexcept nogil:
@@ -490,6 +524,8 @@ cdef void ssl_unlink(bufferevent *bev) noexcept nogil:
         say_goodbye(s)
     if under == NULL:
         return
+    if s.unlocked:
+        BEV_UPCAST(under).options |= BEV_OPT_UNLOCK_CALLBACKS
     if under.errorcb == underlying_event and under.cbarg == bev:
         bufferevent_setcb(under, NULL, NULL, NULL, NULL)
     if not s.p.options & BEV_OPT_CLOSE_ON_FREE:
@@ -524,9 +560,30 @@ cdef int ssl_flush(bufferevent *bev, short iotype, bufferevent_flush_mode mode) 
             and (s.underlying != NULL or bev.ev_write.fd >= 0):
         write_output(s)
         if s.underlying != NULL and s.p.refcnt > 1:
-            bufferevent_flush(s.underlying, EV_WRITE, BEV_FLUSH)
+            push(s.underlying)
     bufferevent_decref_and_unlock_(bev)
     return 0
+
+
+cdef int adjust(bufferevent_ssl *s, event *ev, const timeval *tv, bint waiting) noexcept nogil:
+    """Over an underlying bufferevent: the timeout while something is waited for."""
+    if waiting and (tv.tv_sec or tv.tv_usec):
+        return event_add(ev, tv)
+    return event_remove_timer(ev)
+
+
+cdef int ssl_adj_timeouts(bufferevent *bev) noexcept nogil:
+    cdef bufferevent_ssl *s = upcast(bev)
+    cdef bint open = s.state == BUFFEREVENT_SSL_OPEN
+    cdef bint sending
+    cdef int read_result
+    cdef int write_result
+    if s.underlying == NULL:
+        return bufferevent_adj_existing_timeouts_(bev)
+    sending = open and can_write(bev) and (bev.output.total_len or ssl_wire_length_(s))
+    read_result = adjust(s, &bev.ev_read, &bev.timeout_read, not s.failed and (not open or can_read(bev)))
+    write_result = adjust(s, &bev.ev_write, &bev.timeout_write, not s.failed and sending)
+    return -1 if read_result < 0 or write_result < 0 else 0
 
 
 cdef void assign_events(bufferevent *bev, evutil_socket_t fd) noexcept nogil:
@@ -578,7 +635,7 @@ ssl_ops.enable = ssl_enable
 ssl_ops.disable = ssl_disable
 ssl_ops.unlink = ssl_unlink
 ssl_ops.destruct = ssl_destruct
-ssl_ops.adj_timeouts = bufferevent_adj_existing_timeouts_
+ssl_ops.adj_timeouts = ssl_adj_timeouts
 ssl_ops.flush = ssl_flush
 ssl_ops.ctrl = ssl_ctrl
 
@@ -650,6 +707,10 @@ cdef bufferevent *bufferevent_openssl_filter_new(event_base *base, bufferevent *
     if s == NULL:
         return NULL
     assign_events(&s.p.bev, -1)
+    BEV_LOCK(underlying)
+    # Only its lock keeps us alive in its callbacks.
+    s.unlocked = BEV_UPCAST(underlying).options & BEV_OPT_UNLOCK_CALLBACKS != 0
+    BEV_UPCAST(underlying).options &= ~BEV_OPT_UNLOCK_CALLBACKS
     bufferevent_setcb(underlying, underlying_readable, underlying_writable, underlying_event, s)
     bufferevent_setwatermark(underlying, EV_READ, 0, 0)
     if state == BUFFEREVENT_SSL_OPEN:
@@ -657,6 +718,7 @@ cdef bufferevent *bufferevent_openssl_filter_new(event_base *base, bufferevent *
     bufferevent_enable(underlying, EV_READ | EV_WRITE)
     if state != BUFFEREVENT_SSL_OPEN:
         ssl_enable(&s.p.bev, EV_WRITE)
+    BEV_UNLOCK(underlying)
     return &s.p.bev
 
 

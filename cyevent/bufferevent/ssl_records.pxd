@@ -47,19 +47,22 @@ cdef struct bufferevent_ssl:
     unsigned char eof                  # nothing more arrives
     unsigned char finishing            # close_notify is to follow the output
     unsigned char finished             # close_notify is in wbio, or sent
+    unsigned char unlocked             # the underlying one had BEV_OPT_UNLOCK_CALLBACKS
     unsigned char write_blocked_on_read
     unsigned char renegotiating
     unsigned char polite               # sends close_notify when it is freed, whatever the options
     unsigned char n_errors
+    size_t wire_in                     # ciphertext received and sent that rate limits have not heard of
+    size_t wire_out
     uint32_t errors[SSL_MAX_ERRORS]    # the library's, the first one first
     void (*release)(void *arg) noexcept nogil   # called instead of SSL_free(), for an SSL that others own
     void *release_arg
 
 # Gives the SSL memory BIOs. -1 without memory.
 cdef int ssl_attach_(bufferevent_ssl *s) noexcept nogil
-# Reads what the socket has into `arrived`, up to some hundred kilobytes. SSL_CUT at the end of the stream,
-# SSL_BROKEN for an error.
-cdef ssl_outcome ssl_receive_(bufferevent_ssl *s, int fd) noexcept nogil
+# Reads what the socket has into `arrived`, up to `most` bytes (-1: some hundred kilobytes). SSL_CUT at the end of
+# the stream, SSL_BROKEN for an error.
+cdef ssl_outcome ssl_receive_(bufferevent_ssl *s, int fd, ssize_t most) noexcept nogil
 # One step of the handshake, with what has arrived: SSL_DONE when it is over.
 cdef ssl_outcome ssl_handshake_(bufferevent_ssl *s) noexcept nogil
 # Decrypts up to `most` bytes into the input, and fewer if that suspends reading. *n is how many.

@@ -93,21 +93,22 @@ cdef ssl_outcome blame(bufferevent_ssl *s, int result) noexcept nogil:
 
 # --- arriving ---------------------------------------------------------------------------------------
 
-cdef ssl_outcome ssl_receive_(bufferevent_ssl *s, int fd) noexcept nogil:
+cdef ssl_outcome ssl_receive_(bufferevent_ssl *s, int fd, ssize_t most) noexcept nogil:
     cdef size_t before
     cdef size_t offered
     cdef int n
     while True:
         before = s.arrived.total_len
         offered = s.arrived.read_size - sizeof(evbuffer_chain)
-        n = evbuffer_read(s.arrived, fd, -1)
+        n = evbuffer_read(s.arrived, fd, <int>most)
         if n < 0:
             return SSL_STARVED if would_block(errno) else SSL_BROKEN
         if n == 0:
             s.eof = True
             lib.BIO_set_mem_eof_return(s.rbio, 0)
             return SSL_CUT
-        if <size_t>n < offered or before >= RECEIVE_MOST:
+        s.wire_in += <size_t>n
+        if <size_t>n < offered or before >= RECEIVE_MOST or most >= 0:
             return SSL_DONE
 
 
@@ -126,6 +127,8 @@ cdef bint feed(bufferevent_ssl *s) noexcept nogil:
         chain = chain.next
     if moved:
         evbuffer_drain(s.arrived, moved)
+        if s.underlying != NULL:
+            s.wire_in += moved
     return moved != 0
 
 
@@ -295,6 +298,7 @@ cdef ssl_outcome pour(bufferevent_ssl *s) noexcept nogil:
         got = lib.BIO_read(s.wbio, vec.iov_base, <int>n)
         if got <= 0:
             return SSL_BROKEN
+        s.wire_out += <size_t>got
         vec.iov_len = <size_t>got
         evbuffer_commit_space(target, &vec, 1)
         n = ssl_wire_length_(s)
@@ -315,6 +319,7 @@ cdef ssl_outcome transmit(bufferevent_ssl *s, int fd) noexcept nogil:
             if errno == EINTR:
                 continue
             return SSL_STUFFED if would_block(errno) else SSL_BROKEN
+        s.wire_out += <size_t>n
         discard(s, <size_t>n)
         if <size_t>n < length:
             return SSL_STUFFED
