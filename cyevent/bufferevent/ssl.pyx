@@ -140,6 +140,7 @@ cdef void ended(bufferevent_ssl *s, ssl_outcome outcome, short direction) noexce
         fail(s, EV_READ, direction | BEV_EVENT_EOF)
         return
     if outcome == SSL_CUT and s.flags & BUFFEREVENT_SSL_DIRTY_SHUTDOWN:
+        s.n_errors = 0
         fail(s, EV_READ | EV_WRITE, direction | BEV_EVENT_EOF)
         return
     s.failed = True

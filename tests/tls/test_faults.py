@@ -60,6 +60,14 @@ def test_garbage_for_a_client_hello(base, server, greeting):
     assert bev.enabled == 0
 
 
+def test_the_peer_is_told_by_an_alert(base, server):
+    bev, log, peer = server
+    # A ClientHello of one byte.
+    peer.send(b"\x16\x03\x01\x00\x05\x01\x00\x00\x01\x00")
+    assert settled(base, log) == [FAILED]
+    assert peer.recv(100)[:1] == b"\x15"
+
+
 def test_http_is_named(base, server):
     bev, log, peer = server
     peer.send(b"GET / HTTP/1.0\r\n\r\n")
