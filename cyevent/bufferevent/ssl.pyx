@@ -255,7 +255,7 @@ cdef void read_input(bufferevent_ssl *s) noexcept nogil:
                 wire = bufferevent_get_read_max_(&s.p)
                 if s.p.read_suspended:
                     return
-            if ssl_receive_(s, bev.ev_read.fd, wire) == SSL_BROKEN:
+            if ssl_receive_(s, bev.ev_read.fd, wire) == SSL_BROKEN and s.arrived.total_len == 0:
                 s.ended = SSL_BROKEN
                 s.p.errno_pending = errno
         if s.ended == SSL_DONE:
@@ -691,7 +691,7 @@ cdef bufferevent *bufferevent_openssl_socket_new(event_base *base, evutil_socket
     cdef bufferevent_ssl *s = make(base, NULL, ssl, state, options)
     if s == NULL:
         return NULL
-    evbuffer_set_max_read(s.arrived, 65536)
+    evbuffer_set_max_read(s.arrived, READ_RECORDS_AT_ONCE)
     assign_events(&s.p.bev, fd)
     if fd >= 0:
         ssl_enable(&s.p.bev, EV_WRITE)

@@ -36,6 +36,7 @@ cdef struct bufferevent_ssl:
     void *rbio                         # both are memory and belong to ssl
     void *wbio
     evbuffer *arrived                  # ciphertext; the underlying one's input, or our own
+    uint32_t read_size                 # memory offered to the next read; follows what arrives
     size_t sealed                      # bytes at the output's front that are in wbio already
     ssl_outcome ended                  # SSL_DONE, or what ended reading for good
     bufferevent_ssl_state state        # OPEN: the handshake is done
@@ -44,6 +45,7 @@ cdef struct bufferevent_ssl:
     unsigned char started              # the handshake has begun
     unsigned char failed               # the SSL must not be used any more
     unsigned char mid_record           # the SSL holds a part of a record
+    unsigned char filled               # the last read took all it had room for: the record may go on
     unsigned char eof                  # nothing more arrives
     unsigned char finishing            # close_notify is to follow the output
     unsigned char finished             # close_notify is in wbio, or sent

@@ -33,6 +33,7 @@ cdef enum:
     RECORD = 16384                 # the most plaintext of one record
     RECORD_OVERHEAD = 512          # more than a record adds to that in any version
     RECEIVE_MOST = 131072          # read at one wake-up
+    READ_SIZE_LEAST = 2048         # and offered to the first read of one
     WIRE_MOST = 65536              # ciphertext that waits to be sent, give or take a record
 
 cdef const openssl_functions *lib = NULL
@@ -41,6 +42,7 @@ cdef const openssl_functions *lib = NULL
 cdef int ssl_attach_(bufferevent_ssl *s) noexcept nogil:
     global lib
     lib = openssl_()
+    s.read_size = READ_SIZE_LEAST
     s.rbio = lib.BIO_new(lib.BIO_s_mem())
     s.wbio = lib.BIO_new(lib.BIO_s_mem())
     if s.rbio == NULL or s.wbio == NULL:
@@ -94,26 +96,36 @@ cdef ssl_outcome blame(bufferevent_ssl *s, int result) noexcept nogil:
 # --- arriving ---------------------------------------------------------------------------------------
 
 cdef ssl_outcome ssl_receive_(bufferevent_ssl *s, int fd, ssize_t most) noexcept nogil:
-    cdef size_t before
+    cdef size_t total = 0
     cdef size_t offered
     cdef int n
+    # evbuffer_read()'s own guess follows single reads; this one follows all of a wake-up.
+    s.arrived.read_size = s.read_size
     while True:
-        before = s.arrived.total_len
         offered = s.arrived.read_size - sizeof(evbuffer_chain)
         n = evbuffer_read(s.arrived, fd, <int>most)
-        if n < 0:
-            return SSL_STARVED if would_block(errno) else SSL_BROKEN
-        if n == 0:
-            s.eof = True
-            lib.BIO_set_mem_eof_return(s.rbio, 0)
-            return SSL_CUT
-        s.wire_in += <size_t>n
-        if <size_t>n < offered or before >= RECEIVE_MOST or most >= 0:
-            return SSL_DONE
+        if n <= 0:
+            break
+        total += <size_t>n
+        if <size_t>n < offered or total >= RECEIVE_MOST or most >= 0:
+            break
+    s.wire_in += total
+    if total > s.read_size - sizeof(evbuffer_chain):
+        if s.read_size < RECEIVE_MOST:
+            s.read_size *= 2
+    elif total < s.read_size / 4 and s.read_size > READ_SIZE_LEAST:
+        s.read_size /= 2
+    if n == 0:
+        s.eof = True
+        lib.BIO_set_mem_eof_return(s.rbio, 0)
+        return SSL_CUT
+    if n < 0:
+        return SSL_STARVED if would_block(errno) else SSL_BROKEN
+    return SSL_DONE
 
 
-cdef bint feed(bufferevent_ssl *s) noexcept nogil:
-    """Moves about a record from `arrived` to rbio; False when nothing is there, or no memory."""
+cdef size_t feed(bufferevent_ssl *s) noexcept nogil:
+    """Moves about a record from `arrived` to rbio; 0 when nothing is there, or no memory."""
     cdef evbuffer_chain *chain = s.arrived.first
     cdef size_t left = RECORD + RECORD_OVERHEAD
     cdef size_t moved = 0
@@ -129,7 +141,7 @@ cdef bint feed(bufferevent_ssl *s) noexcept nogil:
         evbuffer_drain(s.arrived, moved)
         if s.underlying != NULL:
             s.wire_in += moved
-    return moved != 0
+    return moved
 
 
 cdef inline size_t unread(bufferevent_ssl *s) noexcept nogil:
@@ -152,7 +164,7 @@ cdef ssl_outcome ssl_handshake_(bufferevent_ssl *s) noexcept nogil:
         if result == 1:
             return SSL_DONE
         outcome = blame(s, result)
-        if outcome != SSL_STARVED or not feed(s):
+        if outcome != SSL_STARVED or feed(s) == 0:
             if outcome == SSL_CLOSED:
                 # Not in the middle of a handshake.
                 s.failed = True
@@ -171,15 +183,16 @@ cdef ssl_outcome ssl_open_records_(bufferevent_ssl *s, size_t most, size_t *n) n
     forget_errors()
     while n[0] < most and not s.p.read_suspended:
         buffered = unread(s)
-        if buffered == 0 and feed(s):
-            buffered = unread(s)
+        if buffered == 0:
+            buffered = feed(s)
         # Room for a record; for less if less is there.
         wanted = RECORD
         if not s.mid_record:
-            result = lib.SSL_pending(s.ssl)
-            if <size_t>result > buffered:
-                buffered = <size_t>result
-            elif buffered == 0 and not s.eof:
+            if s.filled:
+                result = lib.SSL_pending(s.ssl)
+                if <size_t>result > buffered:
+                    buffered = <size_t>result
+            if buffered == 0 and not s.eof:
                 return SSL_STARVED
             if buffered < wanted:
                 wanted = buffered if buffered else 1
@@ -192,6 +205,8 @@ cdef ssl_outcome ssl_open_records_(bufferevent_ssl *s, size_t most, size_t *n) n
         result = lib.SSL_read(s.ssl, vec.iov_base, <int>wanted)
         if result > 0:
             s.mid_record = False
+            # Else the record is used up.
+            s.filled = <size_t>result == wanted
             n[0] += <size_t>result
             vec.iov_len = <size_t>result
             evbuffer_commit_space(bev.input, &vec, 1)
@@ -310,19 +325,18 @@ cdef ssl_outcome transmit(bufferevent_ssl *s, int fd) noexcept nogil:
     cdef char *data
     cdef size_t length
     cdef ssize_t n
+    length = <size_t>lib.BIO_get_mem_data(s.wbio, &data)
+    if length == 0:
+        return SSL_DONE
     while True:
-        length = <size_t>lib.BIO_get_mem_data(s.wbio, &data)
-        if length == 0:
-            return SSL_DONE
         n = send(fd, data, length, MSG_NOSIGNAL)
-        if n < 0:
-            if errno == EINTR:
-                continue
-            return SSL_STUFFED if would_block(errno) else SSL_BROKEN
-        s.wire_out += <size_t>n
-        discard(s, <size_t>n)
-        if <size_t>n < length:
-            return SSL_STUFFED
+        if n >= 0 or errno != EINTR:
+            break
+    if n < 0:
+        return SSL_STUFFED if would_block(errno) else SSL_BROKEN
+    s.wire_out += <size_t>n
+    discard(s, <size_t>n)
+    return SSL_DONE if <size_t>n == length else SSL_STUFFED
 
 
 cdef ssl_outcome ssl_send_(bufferevent_ssl *s, int fd, size_t *n) noexcept nogil:
