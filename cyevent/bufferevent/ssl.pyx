@@ -1,19 +1,13 @@
-"""Bufferevents that speak TLS: when records are read and written, and what the event callback is told.
+"""Bufferevents that speak TLS: their callbacks in the loop, and their kind.
 
 Facts:
-- A handshake reads and writes whatever the user has enabled, and takes a millisecond of computing.
-- A callback of Python's (verification, SNI) takes the GIL for itself; so the handshake must run without it, or
-  it would be kept from everybody for that time.
-- Reading may make something to write (an alert, an answer to a key update), and before TLS 1.3 writing may
-  have to wait for reading.
-- What has arrived is no more seen by the backend. Reading that was stopped has to be taken up by ourselves.
+- A handshake takes a millisecond of computing.
+- A callback of Python's (verification, server names) takes the GIL for itself; so the handshake must run without
+  it, or it would be kept from everybody for that time.
 
 Decision: everything runs in callbacks of ev_read and ev_write. A socket's readiness makes them active; so does
 an underlying bufferevent's callback, and whatever has to go on without either. The handshake gives up the GIL
 first: the loop calls these callbacks, so nothing is on the stack that relies on it.
-
-The end: close_notify by the peer is BEV_EVENT_EOF, and one can still write. Anything else that ends the
-connection ends both directions, for an SSL that failed cannot be used any more.
 """
 
 from libc.errno cimport errno
@@ -22,330 +16,31 @@ from cyevent.buffer.evbuffer cimport evbuffer_free, evbuffer_new, evbuffer_set_m
 from cyevent.buffer.io cimport evbuffer_write
 from cyevent.buffer.types cimport evbuffer, evbuffer_cb_info
 from cyevent.bufferevent.bufferevent cimport *
-from cyevent.bufferevent.ratelimit cimport *
 from cyevent.bufferevent.socket cimport bufferevent_is_socket_
 from cyevent.bufferevent.ssl_library cimport *
 from cyevent.bufferevent.ssl_library cimport openssl_functions
 from cyevent.bufferevent.ssl_records cimport *
-from cyevent.bufferevent.ssl_records cimport bufferevent_ssl, bufferevent_ssl_state, ssl_outcome
+from cyevent.bufferevent.ssl_records cimport bufferevent_ssl, bufferevent_ssl_state
+from cyevent.bufferevent.ssl_traffic cimport *
 from cyevent.bufferevent.types cimport *
 from cyevent.core.event cimport (
     event_active, event_add, event_assign, event_del, event_priority_set, event_remove_timer,
 )
 from cyevent.core.log cimport event_warnx_
 from cyevent.core.memory cimport mm_calloc, mm_free
-from cyevent.core.queue cimport event_callback_activate_later_nolock_
 from cyevent.core.sys cimport *
 from cyevent.core.types cimport *
-from cyevent.net.sys cimport getpeername
-from cyevent.net.util cimport evutil_socket_finished_connecting_
 
 cdef enum:
     PENDING = 0x2a                 # EVLIST_INSERTED | EVLIST_ACTIVE | EVLIST_ACTIVE_LATER
-    ACTIVE = 0x28                  # EVLIST_ACTIVE | EVLIST_ACTIVE_LATER
     KNOWN_FLAGS = 3                # BUFFEREVENT_SSL_*
-    WRITE_AT_ONCE = 262144         # plaintext; then it is the others' turn
-    READ_RECORDS_AT_ONCE = 131072
+    RECEIVE_MOST = 131072          # read from the socket at once
 
 cdef bufferevent_ops ssl_ops
 
 
 cdef inline bufferevent_ssl *upcast(bufferevent *bev) noexcept nogil:
     return <bufferevent_ssl *>bev
-
-
-cdef inline bint can_read(bufferevent *bev) noexcept nogil:
-    return bev.enabled & EV_READ and not BEV_UPCAST(bev).read_suspended
-
-
-cdef inline bint can_write(bufferevent *bev) noexcept nogil:
-    return bev.enabled & EV_WRITE and not BEV_UPCAST(bev).write_suspended
-
-
-# --- waiting ----------------------------------------------------------------------------------------
-
-cdef void again(event *ev, short what) noexcept nogil:
-    """Goes on in the next turn of the loop, after others had theirs."""
-    if ev.evcb.flags & ACTIVE:
-        return
-    EVLOCK_LOCK(ev.base.lock)
-    ev.res = what
-    event_callback_activate_later_nolock_(ev.base, &ev.evcb)
-    EVLOCK_UNLOCK(ev.base.lock)
-
-
-cdef inline void soon(event *ev, short what) noexcept nogil:
-    """Goes on in this turn of the loop."""
-    if not ev.evcb.flags & ACTIVE:
-        event_active(ev, what, 1)
-
-
-cdef int watch(event *ev, const timeval *tv) noexcept nogil:
-    """Waits for the socket; over an underlying bufferevent, just for the timeout."""
-    if ev.events & (EV_READ | EV_WRITE) or tv.tv_sec or tv.tv_usec:
-        return bufferevent_add_event_(ev, tv)
-    return 0
-
-
-cdef int start_reading(bufferevent_ssl *s) noexcept nogil:
-    cdef bufferevent *bev = &s.p.bev
-    if s.underlying != NULL:
-        bufferevent_unsuspend_read_(s.underlying, BEV_SUSPEND_FILT_READ)
-    elif bev.ev_read.fd < 0:
-        return 0
-    return watch(&bev.ev_read, &bev.timeout_read)
-
-
-cdef void stop_reading(bufferevent_ssl *s) noexcept nogil:
-    if s.underlying != NULL:
-        bufferevent_suspend_read_(s.underlying, BEV_SUSPEND_FILT_READ)
-    event_del(&s.p.bev.ev_read)
-
-
-cdef void wait_for_room(bufferevent_ssl *s) noexcept nogil:
-    cdef bufferevent *bev = &s.p.bev
-    if not bev.ev_write.evcb.flags & (EVLIST_INSERTED | EVLIST_TIMEOUT):
-        watch(&bev.ev_write, &bev.timeout_write)
-
-
-cdef void account(bufferevent_ssl *s) noexcept nogil:
-    """Limits count what is on the wire, as in libevent. May suspend reading and writing."""
-    if s.p.rate_limiting != NULL:
-        if s.wire_in:
-            bufferevent_decrement_read_buckets_(&s.p, <ssize_t>s.wire_in)
-        if s.wire_out:
-            bufferevent_decrement_write_buckets_(&s.p, <ssize_t>s.wire_out)
-    s.wire_in = s.wire_out = 0
-
-
-# --- ending -----------------------------------------------------------------------------------------
-
-cdef void fail(bufferevent_ssl *s, short directions, short what) noexcept nogil:
-    cdef bufferevent *bev = &s.p.bev
-    cdef int code = errno
-    bufferevent_disable(bev, directions)
-    set_errno(code)
-    bufferevent_run_eventcb_(bev, what, 0)
-
-
-cdef void ended(bufferevent_ssl *s, ssl_outcome outcome, short direction) noexcept nogil:
-    """Tells of an outcome that leaves nothing more to do in a direction; direction: BEV_EVENT_*."""
-    cdef size_t n
-    if outcome == SSL_FAILED:
-        # The alert that tells the peer why.
-        ssl_send_(s, s.p.bev.ev_write.fd, &n)
-    if outcome != SSL_BROKEN:
-        set_errno(0)
-    if outcome == SSL_CLOSED:
-        fail(s, EV_READ, direction | BEV_EVENT_EOF)
-        return
-    if outcome == SSL_CUT and s.flags & BUFFEREVENT_SSL_DIRTY_SHUTDOWN:
-        s.n_errors = 0
-        fail(s, EV_READ | EV_WRITE, direction | BEV_EVENT_EOF)
-        return
-    s.failed = True
-    s.ended = outcome
-    fail(s, EV_READ | EV_WRITE, direction | BEV_EVENT_ERROR)
-
-
-# --- writing ----------------------------------------------------------------------------------------
-
-cdef void output_changed(evbuffer *buf, const evbuffer_cb_info *info, void *arg) noexcept nogil:
-    cdef bufferevent *bev = <bufferevent *>arg
-    cdef bufferevent_ssl *s = upcast(bev)
-    if info.n_added == 0 or s.state != BUFFEREVENT_SSL_OPEN or not can_write(bev) \
-            or bev.ev_write.evcb.flags & PENDING or s.write_blocked_on_read or s.failed:
-        return
-    if s.p.in_callback:
-        s.p.write_wanted = True
-    else:
-        event_active(&bev.ev_write, EV_WRITE, 1)
-
-
-cdef void write_output(bufferevent_ssl *s) noexcept nogil:
-    """Encrypts and sends until the output is empty, or no more is taken."""
-    cdef bufferevent *bev = &s.p.bev
-    cdef size_t left = <size_t>s.p.max_single_write if s.p.max_single_write else WRITE_AT_ONCE
-    cdef ssize_t limit
-    cdef size_t before
-    cdef size_t sent
-    cdef size_t total = 0
-    cdef ssl_outcome outcome = SSL_DONE
-    cdef ssl_outcome sealing = SSL_DONE
-    if s.failed:
-        return
-    if s.p.rate_limiting != NULL and can_write(bev):
-        limit = bufferevent_get_write_max_(&s.p)
-        if limit < <ssize_t>left:
-            left = <size_t>limit if limit > 0 else 0
-    while True:
-        if can_write(bev) and left and sealing == SSL_DONE and s.state == BUFFEREVENT_SSL_OPEN:
-            before = s.sealed
-            sealing = ssl_seal_(s, left)
-            left -= s.sealed - before
-            if s.finishing and sealing == SSL_DONE and s.sealed == bev.output.total_len:
-                ssl_close_notify_(s)
-        outcome = ssl_send_(s, bev.ev_write.fd, &sent)
-        total += sent
-        if outcome != SSL_DONE or sent == 0 or sealing != SSL_DONE or left == 0 \
-                or bev.output.total_len == 0:
-            break
-    s.write_blocked_on_read = sealing == SSL_STARVED
-    account(s)
-    if outcome == SSL_BROKEN:
-        ended(s, outcome, BEV_EVENT_WRITING)
-        return
-    if outcome == SSL_STUFFED:
-        if can_write(bev):
-            wait_for_room(s)
-    else:
-        if bev.ev_write.evcb.flags & (EVLIST_INSERTED | EVLIST_TIMEOUT):
-            event_del(&bev.ev_write)
-        if sealing == SSL_STARVED:
-            start_reading(s)
-        elif sealing == SSL_DONE and left == 0 and bev.output.total_len and can_write(bev):
-            # It is we who stopped.
-            again(&bev.ev_write, EV_WRITE)
-    if total:
-        bufferevent_trigger_nolock_(bev, EV_WRITE, 0)
-    if sealing > SSL_STUFFED and s.p.refcnt > 1:
-        ended(s, sealing, BEV_EVENT_WRITING)
-
-
-# --- reading ----------------------------------------------------------------------------------------
-
-cdef size_t read_limit(bufferevent *bev) noexcept nogil:
-    cdef size_t most = READ_RECORDS_AT_ONCE
-    if BEV_UPCAST(bev).max_single_read:
-        most = <size_t>BEV_UPCAST(bev).max_single_read
-    if bev.wm_read.high:
-        if bev.input.total_len >= bev.wm_read.high:
-            # The mark was lowered.
-            bufferevent_suspend_read_(bev, BEV_SUSPEND_WM)
-            return 0
-        if bev.wm_read.high - bev.input.total_len < most:
-            most = bev.wm_read.high - bev.input.total_len
-    return most
-
-
-cdef void check_renegotiation(bufferevent_ssl *s) noexcept nogil:
-    if s.renegotiating and not openssl_().SSL_renegotiate_pending(s.ssl):
-        s.renegotiating = False
-        bufferevent_run_eventcb_(&s.p.bev, BEV_EVENT_CONNECTED, 0)
-
-
-cdef void read_input(bufferevent_ssl *s) noexcept nogil:
-    cdef bufferevent *bev = &s.p.bev
-    cdef ssl_outcome outcome = SSL_DONE
-    cdef size_t most
-    cdef ssize_t wire = -1
-    cdef size_t n = 0
-    if s.write_blocked_on_read and not can_read(bev):
-        # What the peer has to say first is no data.
-        most = 1
-    elif not can_read(bev):
-        return
-    else:
-        most = read_limit(bev)
-        if most == 0:
-            return
-    if s.ended == SSL_DONE:
-        if s.underlying == NULL and s.arrived.total_len == 0 and not s.eof:
-            if s.p.rate_limiting != NULL:
-                wire = bufferevent_get_read_max_(&s.p)
-                if s.p.read_suspended:
-                    return
-            if ssl_receive_(s, bev.ev_read.fd, wire) == SSL_BROKEN and s.arrived.total_len == 0:
-                s.ended = SSL_BROKEN
-                s.p.errno_pending = errno
-        if s.ended == SSL_DONE:
-            outcome = ssl_open_records_(s, most, &n)
-            if s.state == BUFFEREVENT_SSL_OPEN and not bev.ev_write.evcb.flags & EVLIST_INSERTED \
-                    and (s.write_blocked_on_read or ssl_wire_length_(s)):
-                soon(&bev.ev_write, EV_WRITE)
-    account(s)
-    if n and s.underlying != NULL and bev.ev_read.evcb.flags & EVLIST_TIMEOUT:
-        event_add(&bev.ev_read, &bev.timeout_read)
-    if n:
-        bufferevent_trigger_nolock_(bev, EV_READ, 0)
-    if s.p.refcnt == 1:
-        # The callback freed it; only our own reference is left.
-        return
-    check_renegotiation(s)
-    if outcome == SSL_DONE and s.ended == SSL_DONE:
-        if can_read(bev) and ssl_has_input_(s):
-            again(&bev.ev_read, EV_READ)
-        return
-    if s.ended != SSL_DONE and can_read(bev):
-        set_errno(s.p.errno_pending)
-        ended(s, s.ended, BEV_EVENT_READING)
-
-
-# --- the handshake ----------------------------------------------------------------------------------
-
-cdef void opened(bufferevent_ssl *s) noexcept nogil:
-    cdef bufferevent *bev = &s.p.bev
-    s.state = BUFFEREVENT_SSL_OPEN
-    if not can_read(bev):
-        stop_reading(s)
-    elif ssl_has_input_(s):
-        soon(&bev.ev_read, EV_READ)
-    if bev.ev_write.evcb.flags & (EVLIST_INSERTED | EVLIST_TIMEOUT):
-        event_del(&bev.ev_write)
-    set_errno(0)
-    bufferevent_run_eventcb_(bev, BEV_EVENT_CONNECTED, 0)
-    if s.p.refcnt > 1 and (s.finishing or ssl_wire_length_(s) or (bev.output.total_len and can_write(bev))):
-        soon(&bev.ev_write, EV_WRITE)
-
-
-cdef void handshake(bufferevent_ssl *s, bint readable) noexcept nogil:
-    cdef bufferevent *bev = &s.p.bev
-    cdef ssl_outcome outcome
-    cdef ssl_outcome sending
-    cdef size_t n
-    if s.failed:
-        return
-    if readable and s.underlying == NULL and not s.eof and ssl_receive_(s, bev.ev_read.fd, -1) == SSL_BROKEN:
-        ended(s, SSL_BROKEN, BEV_EVENT_READING)
-        return
-    outcome = ssl_handshake_(s)
-    sending = ssl_send_(s, bev.ev_write.fd, &n)
-    account(s)
-    if outcome == SSL_DONE:
-        if sending == SSL_BROKEN:
-            # A peer that has gone does not want our last words (tickets, say), but may have sent its own before.
-            ssl_discard_(s)
-        opened(s)
-    elif outcome > SSL_STUFFED:
-        ended(s, outcome, BEV_EVENT_READING)
-    elif sending == SSL_BROKEN:
-        ended(s, sending, BEV_EVENT_READING)
-    else:
-        if not bev.ev_read.evcb.flags & (EVLIST_INSERTED | EVLIST_TIMEOUT):
-            start_reading(s)
-        if sending == SSL_STUFFED:
-            wait_for_room(s)
-        elif bev.ev_write.evcb.flags & (EVLIST_INSERTED | EVLIST_TIMEOUT):
-            event_del(&bev.ev_write)
-
-
-cdef bint connected(bufferevent_ssl *s) noexcept nogil:
-    """Whether the socket is; if it failed, the event callback has heard."""
-    cdef bufferevent *bev = &s.p.bev
-    cdef ev_socklen_t length = sizeof(s.p.conn_address)
-    cdef int outcome
-    if not s.p.connecting:
-        return True
-    outcome = evutil_socket_finished_connecting_(bev.ev_write.fd)
-    if outcome == 0:
-        return False
-    s.p.connecting = False
-    if outcome < 0:
-        s.failed = True
-        fail(s, EV_READ | EV_WRITE, BEV_EVENT_ERROR)
-        return False
-    getpeername(bev.ev_write.fd, <sockaddr *>&s.p.conn_address, &length)
-    return True
 
 
 # --- the loop's callbacks ---------------------------------------------------------------------------
@@ -364,12 +59,12 @@ cdef void leave(bufferevent_ssl *s) noexcept nogil:
     # Unless the callback freed it: only our own reference is left then.
     if s.p.write_wanted and s.p.refcnt > 1:
         s.p.write_wanted = False
-        if not bev.ev_write.evcb.flags & PENDING and bev.output.total_len and can_write(bev):
-            write_output(s)
-        if s.p.write_wanted and s.p.refcnt > 1 and can_write(bev) \
+        if not bev.ev_write.evcb.flags & PENDING and bev.output.total_len and ssl_can_write(bev):
+            ssl_write_output_(s)
+        if s.p.write_wanted and s.p.refcnt > 1 and ssl_can_write(bev) \
                 and not bev.ev_write.evcb.flags & PENDING:
             # By the write callback, which must not keep the loop from others.
-            again(&bev.ev_write, EV_WRITE)
+            ssl_again_(&bev.ev_write, EV_WRITE)
     s.p.write_wanted = False
     s.p.in_callback = False
     bufferevent_decref_and_unlock_(bev)
@@ -377,13 +72,13 @@ cdef void leave(bufferevent_ssl *s) noexcept nogil:
 
 cdef void timed_out(bufferevent_ssl *s, short direction, short what) noexcept nogil:
     if s.state == BUFFEREVENT_SSL_OPEN:
-        fail(s, direction, what | BEV_EVENT_TIMEOUT)
+        ssl_fail_(s, direction, what | BEV_EVENT_TIMEOUT)
         return
     s.failed = True
     if s.underlying == NULL:
         # As in libevent: it is the handshake as a whole that took too long.
         what = 0
-    fail(s, EV_READ | EV_WRITE, what | BEV_EVENT_TIMEOUT)
+    ssl_fail_(s, EV_READ | EV_WRITE, what | BEV_EVENT_TIMEOUT)
 
 
 cdef void ssl_readable(evutil_socket_t fd, short what, void *arg) noexcept nogil:
@@ -394,9 +89,9 @@ cdef void ssl_readable(evutil_socket_t fd, short what, void *arg) noexcept nogil
         set_errno(ETIMEDOUT)
         timed_out(s, EV_READ, BEV_EVENT_READING)
     elif s.state == BUFFEREVENT_SSL_OPEN:
-        read_input(s)
-    elif connected(s):
-        handshake(s, True)
+        ssl_read_input_(s)
+    elif ssl_connected_(s):
+        ssl_shake_hands_(s, True)
     leave(s)
 
 
@@ -408,10 +103,22 @@ cdef void ssl_writable(evutil_socket_t fd, short what, void *arg) noexcept nogil
         set_errno(ETIMEDOUT)
         timed_out(s, EV_WRITE, BEV_EVENT_WRITING)
     elif s.state == BUFFEREVENT_SSL_OPEN:
-        write_output(s)
-    elif connected(s):
-        handshake(s, False)
+        ssl_write_output_(s)
+    elif ssl_connected_(s):
+        ssl_shake_hands_(s, False)
     leave(s)
+
+
+cdef void output_changed(evbuffer *buf, const evbuffer_cb_info *info, void *arg) noexcept nogil:
+    cdef bufferevent *bev = <bufferevent *>arg
+    cdef bufferevent_ssl *s = upcast(bev)
+    if info.n_added == 0 or s.state != BUFFEREVENT_SSL_OPEN or not ssl_can_write(bev) \
+            or bev.ev_write.evcb.flags & PENDING or s.write_blocked_on_read or s.failed:
+        return
+    if s.p.in_callback:
+        s.p.write_wanted = True
+    else:
+        event_active(&bev.ev_write, EV_WRITE, 1)
 
 
 # --- the underlying bufferevent's callbacks ---------------------------------------------------------
@@ -419,14 +126,14 @@ cdef void ssl_writable(evutil_socket_t fd, short what, void *arg) noexcept nogil
 cdef void underlying_readable(bufferevent *underlying, void *arg) noexcept nogil:
     cdef bufferevent *bev = <bufferevent *>arg
     if not upcast(bev).failed:
-        soon(&bev.ev_read, EV_READ)
+        ssl_soon_(&bev.ev_read, EV_READ)
 
 
 cdef void underlying_writable(bufferevent *underlying, void *arg) noexcept nogil:
     cdef bufferevent *bev = <bufferevent *>arg
     cdef bufferevent_ssl *s = upcast(bev)
     if not s.failed and (ssl_wire_length_(s) or bev.output.total_len):
-        soon(&bev.ev_write, EV_WRITE)
+        ssl_soon_(&bev.ev_write, EV_WRITE)
 
 
 cdef void underlying_event(bufferevent *underlying, short what, void *arg) noexcept nogil:
@@ -441,12 +148,12 @@ cdef void underlying_event(bufferevent *underlying, short what, void *arg) noexc
         # What came before is still to be read; then the SSL says whether this was the time to end.
         s.eof = True
         openssl_().BIO_set_mem_eof_return(s.rbio, 0)
-        soon(&bev.ev_read, EV_READ)
+        ssl_soon_(&bev.ev_read, EV_READ)
     elif what & (BEV_EVENT_EOF | BEV_EVENT_ERROR):
         s.failed = True
         s.ended = SSL_BROKEN
         set_errno(code)
-        fail(s, EV_READ | EV_WRITE, what)
+        ssl_fail_(s, EV_READ | EV_WRITE, what)
     elif what & BEV_EVENT_TIMEOUT:
         # Not one of ours.
         set_errno(code)
@@ -464,20 +171,20 @@ cdef int ssl_enable(bufferevent *bev, short events) noexcept nogil:
         # The handshake needs neither permission. It is on its way if there is a way.
         if s.underlying != NULL or bev.ev_read.fd >= 0:
             if not s.p.connecting and not s.started:
-                if not bev.ev_read.evcb.flags & (EVLIST_INSERTED | EVLIST_TIMEOUT) and start_reading(s) < 0:
+                if not bev.ev_read.evcb.flags & (EVLIST_INSERTED | EVLIST_TIMEOUT) and ssl_start_reading_(s) < 0:
                     return -1
-                soon(&bev.ev_write, EV_WRITE)
+                ssl_soon_(&bev.ev_write, EV_WRITE)
         return 0
     if events & EV_READ:
-        if s.ended == SSL_DONE and not s.eof and start_reading(s) < 0:
+        if s.ended == SSL_DONE and not s.eof and ssl_start_reading_(s) < 0:
             return -1
         if ssl_has_input_(s):
-            soon(&bev.ev_read, EV_READ)
+            ssl_soon_(&bev.ev_read, EV_READ)
     if events & EV_WRITE and not s.failed:
         if bev.ev_write.evcb.flags & EVLIST_INSERTED:
-            return watch(&bev.ev_write, &bev.timeout_write)
+            return ssl_watch_(&bev.ev_write, &bev.timeout_write)
         if bev.output.total_len or ssl_wire_length_(s) or s.finishing:
-            soon(&bev.ev_write, EV_WRITE)
+            ssl_soon_(&bev.ev_write, EV_WRITE)
     return 0
 
 
@@ -486,7 +193,7 @@ cdef int ssl_disable(bufferevent *bev, short events) noexcept nogil:
     if s.state != BUFFEREVENT_SSL_OPEN and not s.failed:
         return 0
     if events & EV_READ and (s.failed or not s.write_blocked_on_read):
-        stop_reading(s)
+        ssl_stop_reading_(s)
     if events & EV_WRITE and event_del(&bev.ev_write) < 0:
         return -1
     return 0
@@ -496,7 +203,7 @@ cdef void push(bufferevent *under) noexcept nogil:
     """Sends what the underlying bufferevent has at once: it may be freed before the loop comes to it."""
     if not bufferevent_is_socket_(under):
         bufferevent_flush(under, EV_WRITE, BEV_FLUSH)
-    elif under.output.total_len and under.ev_write.fd >= 0 and can_write(under):
+    elif under.output.total_len and under.ev_write.fd >= 0 and ssl_can_write(under):
         # What fails here fails again when the loop tries.
         under.output.freeze_start = False
         evbuffer_write(under.output, under.ev_write.fd)
@@ -557,9 +264,9 @@ cdef int ssl_flush(bufferevent *bev, short iotype, bufferevent_flush_mode mode) 
     bufferevent_incref_and_lock_(bev)
     if mode == BEV_FINISHED:
         s.finishing = True
-    if s.state == BUFFEREVENT_SSL_OPEN and not s.failed and can_write(bev) \
+    if s.state == BUFFEREVENT_SSL_OPEN and not s.failed and ssl_can_write(bev) \
             and (s.underlying != NULL or bev.ev_write.fd >= 0):
-        write_output(s)
+        ssl_write_output_(s)
         if s.underlying != NULL and s.p.refcnt > 1:
             push(s.underlying)
     bufferevent_decref_and_unlock_(bev)
@@ -581,8 +288,8 @@ cdef int ssl_adj_timeouts(bufferevent *bev) noexcept nogil:
     cdef int write_result
     if s.underlying == NULL:
         return bufferevent_adj_existing_timeouts_(bev)
-    sending = open and can_write(bev) and (bev.output.total_len or ssl_wire_length_(s))
-    read_result = adjust(s, &bev.ev_read, &bev.timeout_read, not s.failed and (not open or can_read(bev)))
+    sending = open and ssl_can_write(bev) and (bev.output.total_len or ssl_wire_length_(s))
+    read_result = adjust(s, &bev.ev_read, &bev.timeout_read, not s.failed and (not open or ssl_can_read(bev)))
     write_result = adjust(s, &bev.ev_write, &bev.timeout_write, not s.failed and sending)
     return -1 if read_result < 0 or write_result < 0 else 0
 
@@ -691,7 +398,7 @@ cdef bufferevent *bufferevent_openssl_socket_new(event_base *base, evutil_socket
     cdef bufferevent_ssl *s = make(base, NULL, ssl, state, options)
     if s == NULL:
         return NULL
-    evbuffer_set_max_read(s.arrived, READ_RECORDS_AT_ONCE)
+    evbuffer_set_max_read(s.arrived, RECEIVE_MOST)
     assign_events(&s.p.bev, fd)
     if fd >= 0:
         ssl_enable(&s.p.bev, EV_WRITE)
@@ -752,7 +459,7 @@ cdef int bufferevent_ssl_renegotiate(bufferevent *bev) noexcept nogil:
             # Says hello; the rest comes with the bytes that are read, among which may still be data.
             lib.SSL_do_handshake(s.ssl)
             s.renegotiating = True
-            soon(&bev.ev_write, EV_WRITE)
+            ssl_soon_(&bev.ev_write, EV_WRITE)
             result = 0
         lib.ERR_clear_error()
     BEV_UNLOCK(bev)
