@@ -146,6 +146,10 @@ from cyevent.bufferevent.rategroup cimport (
     bufferevent_rate_limit_group_decrement_read, bufferevent_rate_limit_group_decrement_write,
     bufferevent_rate_limit_group_get_totals, bufferevent_rate_limit_group_reset_totals,
 )
+from cyevent.bufferevent.hostname cimport (
+    bufferevent_socket_connect_hostname, bufferevent_socket_connect_hostname_hints,
+    bufferevent_socket_get_dns_error,
+)
 from cyevent.bufferevent.pair cimport bufferevent_pair_new, bufferevent_pair_get_partner
 from cyevent.bufferevent.filter cimport bufferevent_filter_new
 from cyevent.bufferevent.socket cimport (

@@ -14,7 +14,11 @@ from cyevent.buffer.pyevbuffer import (
     Reservation,
 )
 from cyevent.bufferevent.constants import *  # noqa: F403
+from cyevent.bufferevent.pybase import BufferEvent
 from cyevent.bufferevent.pybufferevent import SocketBufferEvent
+from cyevent.bufferevent.pyfilter import FilterBufferEvent
+from cyevent.bufferevent.pypair import PairBufferEvent, bufferevent_pair
+from cyevent.bufferevent.pyratelimit import RateLimitGroup, TokenBucket
 from cyevent.bufferevent.pyssl import SSLBufferEvent, SSLError
 from cyevent.core.constants import *  # noqa: F403
 from cyevent.core.events import Event, Signal, Timer
@@ -29,19 +33,25 @@ __all__ = [
     "EOL_LF",
     "EOL_NUL",
     "BufferCallback",
+    "BufferEvent",
     "CheckWatcher",
     "Duration",
     "EvBuffer",
     "Event",
     "EventBase",
+    "FilterBufferEvent",
     "Listener",
+    "PairBufferEvent",
     "PrepareWatcher",
+    "RateLimitGroup",
     "Reservation",
     "SSLBufferEvent",
     "SSLError",
     "Signal",
     "SocketBufferEvent",
     "Timer",
+    "TokenBucket",
+    "bufferevent_pair",
     "get_include",
 ]
 __all__ += [_name for _name in dir() if _name.isupper() and _name not in __all__]

@@ -10,7 +10,13 @@ from cyevent.buffer.pyevbuffer import BufferCallback as BufferCallback
 from cyevent.buffer.pyevbuffer import EvBuffer as EvBuffer
 from cyevent.buffer.pyevbuffer import Reservation as Reservation
 from cyevent.bufferevent.constants import *
+from cyevent.bufferevent.pybase import BufferEvent as BufferEvent
 from cyevent.bufferevent.pybufferevent import SocketBufferEvent as SocketBufferEvent
+from cyevent.bufferevent.pyfilter import FilterBufferEvent as FilterBufferEvent
+from cyevent.bufferevent.pypair import PairBufferEvent as PairBufferEvent
+from cyevent.bufferevent.pypair import bufferevent_pair as bufferevent_pair
+from cyevent.bufferevent.pyratelimit import RateLimitGroup as RateLimitGroup
+from cyevent.bufferevent.pyratelimit import TokenBucket as TokenBucket
 from cyevent.bufferevent.pyssl import SSLBufferEvent as SSLBufferEvent
 from cyevent.bufferevent.pyssl import SSLError as SSLError
 from cyevent.core.constants import *

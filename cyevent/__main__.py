@@ -59,6 +59,18 @@ def parser() -> argparse.ArgumentParser:
         default=limits.queue,
         help="bytes waiting for a client that does not read, before it is dropped (%(default)s)",
     )
+    room.add_argument(
+        "--rate-limit",
+        type=positive,
+        metavar="BYTES_PER_SECOND",
+        help="bytes a second that each client may say (any number)",
+    )
+    room.add_argument(
+        "--group-rate-limit",
+        type=positive,
+        metavar="BYTES_PER_SECOND",
+        help="bytes a second that all clients together may say, shared evenly (any number)",
+    )
     return top
 
 
@@ -90,7 +102,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.command == "info":
         print_info(as_json=options.json)
         return 0
-    limits = Limits(clients=options.max_clients, line=options.max_line, queue=options.max_queue)
+    limits = Limits(
+        clients=options.max_clients,
+        line=options.max_line,
+        queue=options.max_queue,
+        rate=options.rate_limit,
+        group_rate=options.group_rate_limit,
+    )
     return chat(options.host, options.port, options.method, limits)
 
 

@@ -79,6 +79,12 @@ cdef int bufferevent_add_event_(event *ev, const timeval *tv) noexcept nogil
 cdef int bufferevent_adj_existing_timeouts_(bufferevent *bev) noexcept nogil
 
 
+# Nobody will hear of the name that is being looked up. Called with the lock held.
+cdef inline void bufferevent_cancel_lookup_(bufferevent *bev) noexcept nogil:
+    if (<bufferevent_private *>bev).dns_request != NULL:
+        (<bufferevent_private *>bev).dns_request.cancel(bev)
+
+
 cdef inline bufferevent_private *BEV_UPCAST(bufferevent *bev) noexcept nogil:
     return <bufferevent_private *>bev
 

@@ -162,7 +162,11 @@ cdef void bufferevent_run_eventcb_(bufferevent *bev, short what, int options) no
     cdef bufferevent_private *p = BEV_UPCAST(bev)
     if bev.errorcb == NULL:
         return
-    p.errno_pending = errno
+    # Of other events it says nothing, being what some call before has left.
+    if what & BEV_EVENT_ERROR:
+        p.errno_pending = errno
+    elif what & BEV_EVENT_CONNECTED:
+        p.errno_pending = 0
     if (p.options | options) & BEV_OPT_DEFER_CALLBACKS:
         p.eventcb_pending |= what
         schedule(p)
@@ -359,6 +363,7 @@ cdef void bufferevent_free(bufferevent *bev) noexcept nogil:
     cdef bufferevent_ctrl_data data
     BEV_LOCK(bev)
     bufferevent_setcb(bev, NULL, NULL, NULL, NULL)
+    bufferevent_cancel_lookup_(bev)
     if bev.be_ops.ctrl != NULL:
         data.ptr = NULL
         bev.be_ops.ctrl(bev, BEV_CTRL_CANCEL_ALL, &data)

@@ -1,110 +1,21 @@
-"""SocketBufferEvent: the socket bufferevent for Python.
+"""SocketBufferEvent: the socket bufferevent for Python."""
 
-The struct's callbacks are set only where there is a Python one, so that what nobody asked for never enters
-the interpreter.
-"""
-
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_GET_SIZE
-from cpython.ref cimport PyObject
 from libc.errno cimport errno
-from cyevent.buffer.evbuffer cimport *
-from cyevent.buffer.pybytes cimport add_object, add_object_reference, take_bytes
-from cyevent.buffer.pyevbuffer cimport EvBuffer, evbuffer_view
 from cyevent.bufferevent.bufferevent cimport *
-from cyevent.bufferevent.limits cimport *
+from cyevent.bufferevent.hostname cimport *
+from cyevent.bufferevent.pybase cimport BufferEvent, check_options
 from cyevent.bufferevent.socket cimport *
 from cyevent.bufferevent.types cimport *
-from cyevent.core.clock cimport ns_to_timeval
-from cyevent.core.queue cimport in_loop_thread
-from cyevent.core.arguments cimport descriptor, duration_ns, integer, os_error
-from cyevent.core.reactor cimport py_enter, py_leave, py_loop
+from cyevent.core.arguments cimport descriptor, integer, os_error
+from cyevent.core.reactor cimport EventBase
 from cyevent.core.sys cimport *
-from cyevent.core.sys cimport sockaddr_storage, timeval
-from cyevent.core.types cimport EV_READ, EV_WRITE, event_base
-from cyevent.net.address cimport address_from_object, address_to_object
-from cyevent.net.sys cimport getpeername
+from cyevent.core.sys cimport sockaddr_storage
+from cyevent.core.types cimport event_base
+from cyevent.net.address cimport address_from_object
 from cyevent.net.util cimport evutil_make_socket_nonblocking
 
-cdef extern from "Python.h":
-    int PyGILState_Ensure() noexcept nogil
-    void PyGILState_Release(int state) noexcept nogil
-    object PyObject_CallOneArg(PyObject *callable, PyObject *argument)
-    object PyObject_Vectorcall(PyObject *callable, PyObject **arguments, size_t n, PyObject *names)
 
-cdef enum:
-    ALL_OPTIONS = 15           # BEV_OPT_*
-    SIZE_MAX = 0x7fffffffffffffff
-
-
-# --- callbacks --------------------------------------------------------------------------------------
-
-cdef inline int enter_python(bufferevent *bev) noexcept nogil:
-    """A callback usually comes from the loop; one that another thread's call triggers runs in that thread,
-    whose state is not the loop's."""
-    if in_loop_thread(bev.ev_base):
-        return py_enter(<py_loop *>bev.ev_base.binding)
-    return PyGILState_Ensure()
-
-
-cdef inline void leave_python(int token) noexcept nogil:
-    py_leave(NULL, token)
-
-
-cdef void readable(bufferevent *bev, void *arg) noexcept nogil:
-    cdef int token = enter_python(bev)
-    (<void (*)(PyObject *) noexcept nogil>run_read)(<PyObject *>arg)
-    leave_python(token)
-
-
-cdef void run_read(PyObject *thing) noexcept:
-    cdef SocketBufferEvent self = <SocketBufferEvent>thing
-    cdef object callback = self.readcb
-    try:
-        PyObject_CallOneArg(<PyObject *>callback, thing)
-    except BaseException as exception:
-        self.owner.failed(exception, callback)
-
-
-cdef void writable(bufferevent *bev, void *arg) noexcept nogil:
-    cdef int token = enter_python(bev)
-    (<void (*)(PyObject *) noexcept nogil>run_write)(<PyObject *>arg)
-    leave_python(token)
-
-
-cdef void run_write(PyObject *thing) noexcept:
-    cdef SocketBufferEvent self = <SocketBufferEvent>thing
-    cdef object callback = self.writecb
-    try:
-        PyObject_CallOneArg(<PyObject *>callback, thing)
-    except BaseException as exception:
-        self.owner.failed(exception, callback)
-
-
-cdef void event_happened(bufferevent *bev, short what, void *arg) noexcept nogil:
-    cdef int token = enter_python(bev)
-    (<void (*)(PyObject *, short) noexcept nogil>run_event)(<PyObject *>arg, what)
-    leave_python(token)
-
-
-cdef void run_event(PyObject *thing, short what) noexcept:
-    cdef SocketBufferEvent self = <SocketBufferEvent>thing
-    cdef object callback = self.eventcb
-    cdef object reason
-    cdef PyObject *arguments[2]
-    if callback is not None:
-        try:
-            reason = what
-            arguments[0] = thing
-            arguments[1] = <PyObject *>reason
-            PyObject_Vectorcall(<PyObject *>callback, arguments, 2, NULL)
-        except BaseException as exception:
-            self.owner.failed(exception, callback)
-    self.settle()
-
-
-# --- the bufferevent --------------------------------------------------------------------------------
-
-cdef class SocketBufferEvent:
+cdef class SocketBufferEvent(BufferEvent):
     """A socket with an input and an output buffer, which the loop fills and empties.
 
     sock: a connected stream socket or its descriptor, which is made non-blocking; None for one that `connect`
@@ -121,224 +32,18 @@ cdef class SocketBufferEvent:
                  bint close_on_free=True, read=None, write=None, event=None):
         cdef event_base *native = base.checked()
         cdef int fd = -1
-        cdef int flags = <int>integer(options, "options", 0, ALL_OPTIONS)
+        cdef int flags = check_options(options, read, write, event)
         if self.owner is not None:
             raise RuntimeError("SocketBufferEvent.__init__() was called twice")
-        if flags & (BEV_OPT_DEFER_CALLBACKS | BEV_OPT_UNLOCK_CALLBACKS) == BEV_OPT_UNLOCK_CALLBACKS:
-            raise ValueError("options must have BEV_OPT_DEFER_CALLBACKS with BEV_OPT_UNLOCK_CALLBACKS")
-        check_callback(read, "read")
-        check_callback(write, "write")
-        check_callback(event, "event")
         if sock is not None:
             fd = descriptor(sock, "sock")
             if evutil_make_socket_nonblocking(fd) < 0:
                 raise os_error(f"sock (fd {fd})")
         if close_on_free:
             flags |= BEV_OPT_CLOSE_ON_FREE
-        self.bev = bufferevent_socket_new(native, fd, flags)
-        if self.bev == NULL:
-            raise MemoryError()
-        self.owner = base
-        self.readcb = read
-        self.writecb = write
-        self.eventcb = event
-        self.install()
+        self.begin(base, bufferevent_socket_new(native, fd, flags), read, write, event)
         if flags & BEV_OPT_CLOSE_ON_FREE and hasattr(sock, "detach"):
             sock.detach()
-
-    def __del__(self):
-        self.close()
-
-    def __dealloc__(self):
-        if self.bev != NULL:
-            bufferevent_free(self.bev)
-
-    cdef bufferevent *live(self) except NULL:
-        if self.bev == NULL:
-            raise ValueError("the bufferevent is closed")
-        return self.bev
-
-    cdef bufferevent *enter(self) except NULL:
-        cdef bufferevent *bev = self.live()
-        if BEV_UPCAST(bev).lock != NULL:
-            # Its holder may be waiting for the GIL.
-            with nogil:
-                BEV_LOCK(bev)
-        return bev
-
-    cdef int keep(self) except -1:
-        if not self.kept:
-            self.owner.checked()
-            self.owner.keep(self)
-            self.kept = True
-        return 0
-
-    cdef void settle(self) noexcept:
-        cdef bufferevent *bev = self.bev
-        if self.kept and (bev == NULL or (
-                not bev.enabled & EV_READ and not BEV_UPCAST(bev).connecting
-                and (bev.output.total_len == 0 or not bev.enabled & EV_WRITE))):
-            self.kept = False
-            self.owner.release(self)
-
-    cdef void install(self) noexcept:
-        cdef bufferevent_data_cb read = NULL
-        cdef bufferevent_data_cb write = NULL
-        if self.readcb is not None:
-            read = readable
-        if self.writecb is not None:
-            write = writable
-        # The event callback is always there: it ends the base's reference.
-        bufferevent_setcb(self.bev, read, write, event_happened, <void *>self)
-
-    # Callbacks.
-
-    def set_callbacks(self, read=None, write=None, event=None):
-        """Sets all three callbacks; None for none.
-
-        read(bev): the input holds at least its low watermark's number of bytes, and more has come.
-        write(bev): the output has become as short as its low watermark, which is empty by default.
-        event(bev, what): BEV_EVENT_CONNECTED; or BEV_EVENT_EOF, _ERROR or _TIMEOUT with BEV_EVENT_READING or
-        _WRITING, and that direction is disabled then. `error` has the reason of an error.
-        """
-        cdef bufferevent *bev
-        check_callback(read, "read")
-        check_callback(write, "write")
-        check_callback(event, "event")
-        bev = self.enter()
-        self.readcb = read
-        self.writecb = write
-        self.eventcb = event
-        self.install()
-        BEV_UNLOCK(bev)
-
-    @property
-    def callbacks(self):
-        """The callbacks (read, write, event)."""
-        return self.readcb, self.writecb, self.eventcb
-
-    def trigger(self, what, options=0):
-        """Calls the READ or WRITE callback now if the watermarks allow it, or in any case with
-        BEV_TRIG_IGNORE_WATERMARKS; from the loop with BEV_TRIG_DEFER_CALLBACKS."""
-        cdef short events = check_events(what)
-        cdef int how = trigger_options(options)
-        cdef bufferevent *bev = self.enter()
-        bufferevent_incref(bev)
-        bufferevent_trigger(bev, events, how)
-        bufferevent_decref_and_unlock_(bev)
-
-    def trigger_event(self, what, options=0):
-        """Calls the event callback with `what`."""
-        cdef short reason = <short>integer(what, "what", 0, 0x7fff)
-        cdef int how = trigger_options(options)
-        cdef bufferevent *bev = self.enter()
-        bufferevent_incref(bev)
-        bufferevent_trigger_event(bev, reason, how)
-        bufferevent_decref_and_unlock_(bev)
-
-    # Enabling.
-
-    def enable(self, what):
-        """Begins to read (READ) and write (WRITE)."""
-        cdef short events = check_events(what)
-        cdef bufferevent *bev = self.enter()
-        try:
-            self.keep()
-            if bufferevent_enable(bev, events) < 0:
-                raise os_error(f"fd {bev.ev_read.fd}")
-        finally:
-            BEV_UNLOCK(bev)
-
-    def disable(self, what):
-        """Ends reading (READ) and writing (WRITE). What is in the buffers stays there."""
-        cdef short events = check_events(what)
-        cdef bufferevent *bev = self.enter()
-        bufferevent_disable(bev, events)
-        self.settle()
-        BEV_UNLOCK(bev)
-
-    @property
-    def enabled(self):
-        """READ and WRITE, as they are enabled."""
-        return self.live().enabled
-
-    # Bytes.
-
-    def write(self, data):
-        """Copies a bytes-like object's bytes to the output. They leave when the loop goes on."""
-        cdef bufferevent *bev = self.bev
-        if bev == NULL:
-            self.live()
-        if not self.kept:
-            self.keep()
-        if PyBytes_CheckExact(data) and BEV_UPCAST(bev).lock == NULL:
-            if evbuffer_add(bev.output, PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data)) < 0:
-                raise MemoryError()
-            return
-        self.enter()
-        try:
-            add_object(bev.output, data, "data")
-        finally:
-            BEV_UNLOCK(bev)
-
-    def write_reference(self, data):
-        """Puts a bytes-like object's bytes, or those that an EvBuffer holds now, in the output without
-        copying. The bytes must not change until they have left."""
-        cdef bufferevent *bev
-        if isinstance(data, EvBuffer):
-            self.output.add_buffer_reference(data)
-            self.keep()
-            return
-        bev = self.enter()
-        try:
-            self.keep()
-            add_object_reference(bev.output, data, 0, -1)
-        finally:
-            BEV_UNLOCK(bev)
-
-    def write_buffer(self, EvBuffer data not None):
-        """Moves everything from an EvBuffer to the output, without copying."""
-        self.output.add_buffer(data)
-        self.keep()
-
-    def read(self, n=-1):
-        """Removes and returns the first n bytes of the input, or as many as there are."""
-        cdef Py_ssize_t count = <Py_ssize_t>integer(n, "n", -1, SIZE_MAX)
-        cdef bufferevent *bev = self.enter()
-        try:
-            return take_bytes(bev.input, count)
-        finally:
-            BEV_UNLOCK(bev)
-
-    def read_buffer(self, EvBuffer target not None):
-        """Moves the whole input to the end of an EvBuffer, without copying."""
-        target.add_buffer(self.input)
-
-    @property
-    def input(self):
-        """What has been read: an EvBuffer to take bytes from."""
-        cdef bufferevent *bev = self.live()
-        if self.input_ is None:
-            self.input_ = evbuffer_view(bev.input, self.owner)
-        return self.input_
-
-    @property
-    def output(self):
-        """What is still to be written: an EvBuffer to add bytes to."""
-        cdef bufferevent *bev = self.live()
-        if self.output_ is None:
-            self.output_ = evbuffer_view(bev.output, self.owner)
-        return self.output_
-
-    def flush(self, what, mode=BEV_NORMAL):
-        """Nothing for a socket, whose bytes leave as soon as they can; for filters."""
-        cdef short events = check_events(what)
-        cdef int how = <int>integer(mode, "mode", BEV_NORMAL, BEV_FINISHED)
-        cdef bufferevent *bev = self.enter()
-        bufferevent_flush(bev, events, <bufferevent_flush_mode>how)
-        BEV_UNLOCK(bev)
-
-    # Connecting.
 
     def connect(self, address):
         """Begins to connect; the event callback hears BEV_EVENT_CONNECTED or BEV_EVENT_ERROR.
@@ -361,215 +66,50 @@ cdef class SocketBufferEvent:
         finally:
             BEV_UNLOCK(bev)
 
-    @property
-    def connecting(self):
-        """True until the connection is there, or failed."""
-        return bool(BEV_UPCAST(self.live()).connecting)
+    def connect_hostname(self, host, port, *, family=AF_UNSPEC, dns=None):
+        """Looks a host's name up and connects to what is found first; the event callback hears the outcome.
 
-    @property
-    def error(self):
-        """The OSError of the last BEV_EVENT_ERROR, or None."""
-        cdef int code = BEV_UPCAST(self.live()).errno_pending
-        set_errno(code)
-        return os_error("connection") if code else None
-
-    @property
-    def peer(self):
-        """The peer's address, or None when there is none."""
-        cdef sockaddr_storage storage
-        cdef ev_socklen_t length = sizeof(storage)
-        if getpeername(self.live().ev_read.fd, <sockaddr *>&storage, &length) < 0:
-            return None
-        return address_to_object(<sockaddr *>&storage, <int>length)
-
-    @property
-    def fd(self):
-        """The descriptor; -1 for none. Setting it does not close the one that it had."""
-        return self.bev.ev_read.fd if self.bev != NULL else -1
-
-    @fd.setter
-    def fd(self, value):
-        cdef bufferevent *bev
-        cdef int fd = -1
-        self.live()
-        if not (isinstance(value, int) and value == -1):
-            fd = descriptor(value, "fd")
-            if evutil_make_socket_nonblocking(fd) < 0:
-                raise os_error(f"fd {fd}")
-        bev = self.enter()
-        bufferevent_setfd(bev, fd)
-        BEV_UNLOCK(bev)
-
-    def fileno(self):
-        """The descriptor."""
-        return self.live().ev_read.fd
-
-    def replace_fd(self, value):
-        """Closes the descriptor and takes another (-1: none)."""
-        cdef bufferevent *bev
-        cdef int fd = -1
-        self.live()
-        if not (isinstance(value, int) and value == -1):
-            fd = descriptor(value, "value")
-            if evutil_make_socket_nonblocking(fd) < 0:
-                raise os_error(f"fd {fd}")
-        bev = self.enter()
+        host: a name, or a numeric address. port: a number. family: AF_INET or AF_INET6 for such addresses
+        alone. dns: reserved for a resolver; None for the system's, which is asked in a thread. Reading and
+        writing are suspended meanwhile. A name that is not found is a socket.gaierror in `error`.
+        """
+        cdef bufferevent *bev = self.live()
+        cdef int number = <int>integer(port, "port", 1, 65535)
+        cdef int kind = <int>integer(family, "family", 0, 0x7fffffff)
+        cdef bytes name
+        if not isinstance(host, (str, bytes)):
+            raise TypeError(f"host must be a str, not {type(host).__name__}")
+        if dns is not None:
+            raise TypeError(f"dns must be None, not {type(dns).__name__}")
+        if kind not in (AF_UNSPEC, AF_INET, AF_INET6):
+            raise ValueError(f"family must be AF_INET, AF_INET6 or AF_UNSPEC, not {kind}")
         try:
-            if bufferevent_replacefd(bev, fd) < 0:
-                raise os_error(f"fd {fd}")
+            name = host if isinstance(host, bytes) else (
+                host.encode() if host.isascii() else host.encode("idna"))
+        except UnicodeError as error:
+            raise ValueError(f"host is not a name: {host!r}") from error
+        if not name or 0 in name:
+            raise ValueError(f"host must be a name without NUL, not {host!r}")
+        self.enter()
+        try:
+            if BEV_UPCAST(bev).dns_request != NULL or BEV_UPCAST(bev).connecting:
+                raise ValueError("the bufferevent is connecting already")
+            self.keep()
+            if bufferevent_socket_connect_hostname(bev, NULL, kind, name, number) < 0:
+                code = errno
+                self.settle()
+                set_errno(code)
+                raise os_error(f"host {host!r}")
         finally:
             BEV_UNLOCK(bev)
 
-    # Settings.
-
-    def set_timeouts(self, read=None, write=None):
-        """Reports BEV_EVENT_TIMEOUT after so many seconds without a byte read, or in which bytes waited to be
-        written; None for no limit."""
-        cdef bufferevent *bev
-        cdef timeval read_tv, write_tv
-        cdef long long read_ns = duration_ns(read, "read")
-        cdef long long write_ns = duration_ns(write, "write")
-        if read_ns == 0 or write_ns == 0:
-            raise ValueError(f"{'read' if read_ns == 0 else 'write'} must be more than 0")
-        ns_to_timeval(read_ns, &read_tv)
-        ns_to_timeval(write_ns, &write_tv)
-        bev = self.enter()
-        bufferevent_set_timeouts(bev, &read_tv if read_ns > 0 else NULL,
-                                 &write_tv if write_ns > 0 else NULL)
-        BEV_UNLOCK(bev)
-
-    def set_watermark(self, what, low=0, high=0):
-        """READ: the read callback waits for `low` bytes, and reading pauses at `high` (0: never). WRITE: the
-        write callback comes when the output has `low` bytes or less; `high` is the user's own."""
-        cdef short events = check_events(what)
-        cdef size_t lowmark = integer(low, "low", 0, SIZE_MAX)
-        cdef size_t highmark = integer(high, "high", 0, SIZE_MAX)
-        cdef bufferevent *bev = self.enter()
-        bufferevent_setwatermark(bev, events, lowmark, highmark)
-        BEV_UNLOCK(bev)
-
-    def get_watermark(self, what):
-        """The (low, high) watermarks of READ or of WRITE."""
-        cdef short events = check_events(what)
-        cdef size_t low = 0
-        cdef size_t high = 0
-        cdef bufferevent *bev
-        if events == EV_READ | EV_WRITE:
-            raise ValueError("what must be READ or WRITE, not both")
-        bev = self.enter()
-        bufferevent_getwatermark(bev, events, &low, &high)
-        BEV_UNLOCK(bev)
-        return low, high
+    @property
+    def dns_error(self):
+        """getaddrinfo()'s error code of the last name that was looked up; 0 for none."""
+        return bufferevent_socket_get_dns_error(self.live())
 
     @property
-    def max_single_read(self):
-        """The most bytes that are read at once; 0 restores the default."""
-        return bufferevent_get_max_single_read(self.live())
-
-    @max_single_read.setter
-    def max_single_read(self, n):
-        cdef size_t count = integer(n, "max_single_read", 0, 0x7fffffff)
-        cdef bufferevent *bev = self.enter()
-        bufferevent_set_max_single_read(bev, count)
-        BEV_UNLOCK(bev)
-
-    @property
-    def max_single_write(self):
-        """The most bytes that are written at once; 0 restores the default."""
-        return bufferevent_get_max_single_write(self.live())
-
-    @max_single_write.setter
-    def max_single_write(self, n):
-        cdef size_t count = integer(n, "max_single_write", 0, 0x7fffffff)
-        cdef bufferevent *bev = self.enter()
-        bufferevent_set_max_single_write(bev, count)
-        BEV_UNLOCK(bev)
-
-    @property
-    def priority(self):
-        """0 is the most urgent. It cannot change while a callback is due."""
-        return bufferevent_get_priority(self.live())
-
-    @priority.setter
-    def priority(self, priority):
-        cdef bufferevent *bev = self.live()
-        cdef int number = <int>integer(priority, "priority", 0, bev.ev_base.nqueues - 1)
-        cdef int result
-        self.enter()
-        result = bufferevent_priority_set(bev, number)
-        BEV_UNLOCK(bev)
-        if result < 0:
-            raise RuntimeError("priority cannot change while a callback is due")
-
-    @property
-    def base(self):
-        """The EventBase."""
-        return self.owner
-
-    @property
-    def options(self):
-        """The BEV_OPT_* bits."""
-        return BEV_UPCAST(self.live()).options
-
-    # Ending.
-
-    @property
-    def closed(self):
-        """True after `close`."""
-        return self.bev == NULL
-
-    def close(self):
-        """Ends callbacks, throws away what is in the buffers, and closes the descriptor, if it is owned.
-        Harmless when repeated."""
-        cdef bufferevent *bev = self.bev
-        if bev == NULL:
-            return
-        self.bev = NULL
-        if BEV_UPCAST(bev).lock != NULL:
-            with nogil:
-                BEV_LOCK(bev)
-        if self.input_ is not None:
-            self.input_.detach()
-        if self.output_ is not None:
-            self.output_.detach()
-        BEV_UPCAST(bev).refcnt += 1
-        bufferevent_free(bev)
-        bufferevent_decref_and_unlock_(bev)
-        self.readcb = self.writecb = self.eventcb = None
-        if self.owner is not None:
-            self.settle()
-
-    def __enter__(self):
-        self.live()
-        return self
-
-    def __exit__(self, *exception):
-        self.close()
-
-    def __repr__(self):
-        if self.bev == NULL:
-            return f"<cyevent.{type(self).__name__} closed>"
-        return (f"<cyevent.{type(self).__name__} fd={self.bev.ev_read.fd} "
-                f"input={self.bev.input.total_len} output={self.bev.output.total_len}>")
-
-
-cdef int check_callback(object callback, str name) except -1:
-    if callback is not None and not callable(callback):
-        raise TypeError(f"{name} must be callable or None, not {type(callback).__name__}")
-    return 0
-
-
-cdef int trigger_options(object options) except -1:
-    cdef int known = BEV_TRIG_IGNORE_WATERMARKS | BEV_TRIG_DEFER_CALLBACKS
-    cdef int bits = <int>integer(options, "options", 0, known)
-    if bits & ~known:
-        raise ValueError(f"options has unknown bits: {bits:#x}")
-    return bits
-
-
-cdef short check_events(object what) except -1:
-    if not isinstance(what, int):
-        raise TypeError(f"what must be READ, WRITE or both, not {type(what).__name__}")
-    if what & ~(EV_READ | EV_WRITE) or not what:
-        raise ValueError(f"what must be READ, WRITE or both, not {int(what):#x}")
-    return what
+    def connecting(self):
+        """True until the connection is there, or failed; while a name is looked up, too."""
+        cdef bufferevent_private *p = BEV_UPCAST(self.live())
+        return bool(p.connecting or p.dns_request != NULL)

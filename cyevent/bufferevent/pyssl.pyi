@@ -9,6 +9,7 @@ from OpenSSL import SSL
 from typing_extensions import Self
 
 from cyevent._typing import Descriptor
+from cyevent.bufferevent.pybase import BufferEvent
 from cyevent.bufferevent.pybufferevent import SocketBufferEvent
 from cyevent.core.reactor import EventBase
 
@@ -44,7 +45,7 @@ class SSLBufferEvent(SocketBufferEvent):
     @classmethod
     def filter(
         cls,
-        underlying: SocketBufferEvent,
+        underlying: BufferEvent,
         context: SSL.Context | ssl.SSLContext | None = None,
         options: int = 0,
         *,
@@ -63,7 +64,7 @@ class SSLBufferEvent(SocketBufferEvent):
     @property
     def connection(self) -> SSL.Connection | None: ...
     @property
-    def underlying(self) -> SocketBufferEvent | None: ...
+    def underlying(self) -> BufferEvent | None: ...
     @property
     def server_side(self) -> bool: ...
     @property

@@ -3,14 +3,16 @@
 from cpython.ref cimport Py_DECREF, Py_INCREF, PyObject
 from libc.errno cimport errno
 from cyevent.bufferevent.bufferevent cimport *
-from cyevent.bufferevent.pybufferevent cimport SocketBufferEvent, event_happened
+from cyevent.bufferevent.pybase cimport (
+    BufferEvent, check_options, enter_python, event_happened, leave_python,
+)
+from cyevent.bufferevent.pybufferevent cimport SocketBufferEvent
 from cyevent.bufferevent.ssl cimport *
 from cyevent.bufferevent.ssl_library cimport ssl_of_connection
 from cyevent.bufferevent.ssl_records cimport bufferevent_ssl
 from cyevent.bufferevent.types cimport *
-from cyevent.core.arguments cimport descriptor, integer, os_error
-from cyevent.core.queue cimport in_loop_thread
-from cyevent.core.reactor cimport EventBase, py_enter, py_leave, py_loop
+from cyevent.core.arguments cimport descriptor, os_error
+from cyevent.core.reactor cimport EventBase
 from cyevent.core.sys cimport set_errno, EPROTO
 from cyevent.core.types cimport EV_READ, EV_WRITE, event_base
 from cyevent.net.util cimport evutil_make_socket_nonblocking
@@ -18,9 +20,6 @@ from cyevent.net.util cimport evutil_make_socket_nonblocking
 cdef extern from "Python.h":
     int PyGILState_Ensure() noexcept nogil
     void PyGILState_Release(int state) noexcept nogil
-
-cdef enum:
-    ALL_OPTIONS = 15           # BEV_OPT_*
 
 
 class SSLError(OSError):
@@ -66,12 +65,9 @@ cdef void happened(bufferevent *bev, short what, void *arg) noexcept nogil:
     cdef int token
     cdef int code = errno
     if what & BEV_EVENT_ERROR:
-        if in_loop_thread(bev.ev_base):
-            token = py_enter(<py_loop *>bev.ev_base.binding)
-        else:
-            token = PyGILState_Ensure()
+        token = enter_python(bev)
         (<void (*)(PyObject *) noexcept nogil>collect_problems)(<PyObject *>arg)
-        py_leave(NULL, token)
+        leave_python(token)
         set_errno(code)
     event_happened(bev, what, arg)
 
@@ -116,10 +112,9 @@ cdef class SSLBufferEvent(SocketBufferEvent):
                  alpn=None, bint allow_dirty_shutdown=False, bint close_on_free=True,
                  read=None, write=None, event=None):
         cdef int fd = -1
-        cdef int flags = check_options(options)
+        cdef int flags = check_options(options, read, write, event)
         if self.owner is not None:
             raise RuntimeError("SSLBufferEvent.__init__() was called twice")
-        check_callbacks(read, write, event)
         base.checked()
         connection = connection_for(context, server_side, server_hostname, verify, check_hostname, session, alpn)
         if sock is not None:
@@ -136,7 +131,7 @@ cdef class SSLBufferEvent(SocketBufferEvent):
             sock.detach()
 
     @classmethod
-    def filter(cls, SocketBufferEvent underlying not None, context=None, options=0, *,
+    def filter(cls, BufferEvent underlying not None, context=None, options=0, *,
                bint server_side=False, server_hostname=None, verify=None, check_hostname=None, session=None,
                alpn=None, bint allow_dirty_shutdown=False, bint close_on_free=True,
                read=None, write=None, event=None):
@@ -146,28 +141,60 @@ cdef class SSLBufferEvent(SocketBufferEvent):
         it is closed too. The other arguments are those of the class.
         """
         cdef SSLBufferEvent self = cls.__new__(cls)
-        cdef int flags = check_options(options) & ~BEV_OPT_CLOSE_ON_FREE
-        check_callbacks(read, write, event)
+        cdef int flags = check_options(options, read, write, event) & ~BEV_OPT_CLOSE_ON_FREE
         underlying.live()
+        if underlying.filtered:
+            raise ValueError("underlying must not have a filter already")
         connection = connection_for(context, server_side, server_hostname, verify, check_hostname, session, alpn)
         self.server_hostname_ = server_hostname
         adopt(self, underlying.owner, underlying, -1, connection, server_side, flags, read, write, event)
         bufferevent_ssl_upcast_(self.bev).polite = close_on_free
-        self.close_under = close_on_free
+        self.close_below = close_on_free
         if allow_dirty_shutdown:
             bufferevent_openssl_set_allow_dirty_shutdown(self.bev, True)
         return self
 
     cdef void install(self) noexcept:
         SocketBufferEvent.install(self)
-        self.bev.errorcb = happened
+        if not self.filtered:
+            self.bev.errorcb = happened
 
-    cdef void settle(self) noexcept:
-        if self.bev != NULL and bufferevent_ssl_upcast_(self.bev).state != BUFFEREVENT_SSL_OPEN \
-                and not bufferevent_ssl_upcast_(self.bev).failed:
-            # The handshake is under way.
+    cdef bint writes(self) noexcept:
+        cdef bufferevent_ssl *s
+        if SocketBufferEvent.writes(self):
+            return True
+        if self.bev == NULL:
+            return False
+        # A handshake that is under way, or what is under way below.
+        s = bufferevent_ssl_upcast_(self.bev)
+        if s.state != BUFFEREVENT_SSL_OPEN and not s.failed and (self.below is not None or self.bev.ev_read.fd >= 0):
+            return True
+        return self.below is not None and self.below.writes()
+
+    cdef int closing(self) except -1:
+        Py_INCREF(self.connection_)
+        bufferevent_ssl_set_release_(self.bev, release_connection, <void *>self.connection_)
+        return 0
+
+    cdef void closed_(self) noexcept:
+        cdef BufferEvent below = self.below
+        self.connection_ = None
+        self.below = None
+        if below is None or below.bev == NULL:
             return
-        SocketBufferEvent.settle(self)
+        below.filtered = False
+        if self.close_below:
+            below.close()
+            return
+        BEV_LOCK(below.bev)
+        below.install()
+        BEV_UNLOCK(below.bev)
+        if below.reads() or below.writes():
+            try:
+                below.keep()
+            except ValueError:
+                # The base is closed.
+                pass
 
     @property
     def connection(self):
@@ -178,7 +205,7 @@ cdef class SSLBufferEvent(SocketBufferEvent):
     @property
     def underlying(self):
         """The bufferevent below this one; None for a socket."""
-        return self.under
+        return self.below
 
     @property
     def server_side(self):
@@ -272,43 +299,6 @@ cdef class SSLBufferEvent(SocketBufferEvent):
         is told so behind what is in the output, and one can still read."""
         SocketBufferEvent.flush(self, what, mode)
 
-    def fileno(self):
-        """The descriptor; that of the underlying bufferevent if there is one."""
-        return bufferevent_getfd(self.live())
-
-    def close(self):
-        """Tells the peer that this is the end (with close_on_free), ends callbacks, throws away what is in the
-        buffers, and closes the socket or the underlying bufferevent, if it is owned. Harmless when repeated."""
-        cdef SocketBufferEvent under = self.under
-        cdef object connection = self.connection_
-        if self.bev == NULL:
-            return
-        Py_INCREF(connection)
-        bufferevent_ssl_set_release_(self.bev, release_connection, <void *>connection)
-        SocketBufferEvent.close(self)
-        self.connection_ = None
-        self.under = None
-        if under is None or under.bev == NULL:
-            return
-        if self.close_under:
-            under.close()
-        else:
-            under.install()
-
-
-cdef int check_options(object options) except -1:
-    cdef int flags = <int>integer(options, "options", 0, ALL_OPTIONS)
-    if flags & (BEV_OPT_DEFER_CALLBACKS | BEV_OPT_UNLOCK_CALLBACKS) == BEV_OPT_UNLOCK_CALLBACKS:
-        raise ValueError("options must have BEV_OPT_DEFER_CALLBACKS with BEV_OPT_UNLOCK_CALLBACKS")
-    return flags
-
-
-cdef int check_callbacks(object read, object write, object event) except -1:
-    for callback, name in ((read, "read"), (write, "write"), (event, "event")):
-        if callback is not None and not callable(callback):
-            raise TypeError(f"{name} must be callable or None, not {type(callback).__name__}")
-    return 0
-
 
 cdef object connection_for(object context, bint server_side, object server_hostname, object verify,
                            object check_hostname, object session, object alpn):
@@ -318,27 +308,31 @@ cdef object connection_for(object context, bint server_side, object server_hostn
     return make_connection(context, server_side, server_hostname, verify, check_hostname, session, alpn)
 
 
-cdef int adopt(SSLBufferEvent self, EventBase base, SocketBufferEvent underlying, int fd, object connection,
+cdef int adopt(SSLBufferEvent self, EventBase base, BufferEvent underlying, int fd, object connection,
                bint server_side, int flags, object read, object write, object event) except -1:
     """Makes the struct and takes over what was given."""
     cdef void *ssl = ssl_of_connection(connection)
     cdef bufferevent_ssl_state state = BUFFEREVENT_SSL_ACCEPTING if server_side else BUFFEREVENT_SSL_CONNECTING
     cdef event_base *native = base.checked()
+    cdef bufferevent *bev
     if underlying is None:
-        self.bev = bufferevent_openssl_socket_new(native, fd, ssl, state, flags)
+        bev = bufferevent_openssl_socket_new(native, fd, ssl, state, flags)
     else:
-        self.bev = bufferevent_openssl_filter_new(native, underlying.bev, ssl, state, flags)
-    if self.bev == NULL:
+        underlying.enter()
+        bev = bufferevent_openssl_filter_new(native, underlying.bev, ssl, state, flags)
+        underlying.filtered = bev != NULL
+        BEV_UNLOCK(underlying.bev)
+    if bev == NULL:
         raise MemoryError()
-    bufferevent_ssl_set_release_(self.bev, release_connection, NULL)
+    bufferevent_ssl_set_release_(bev, release_connection, NULL)
     self.connection_ = connection
-    self.owner = base
-    self.under = underlying
+    self.below = underlying
     self.server_side_ = server_side
-    self.readcb = read
-    self.writecb = write
-    self.eventcb = event
-    self.install()
+    self.begin(base, bev, read, write, event)
     if underlying is not None or fd >= 0:
         self.keep()
+    if underlying is not None and underlying.kept:
+        # It lives as long as this one.
+        underlying.kept = False
+        underlying.owner.release(underlying)
     return 0

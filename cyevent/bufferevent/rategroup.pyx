@@ -16,11 +16,12 @@ from cyevent.bufferevent.types cimport *
 from cyevent.bufferevent.types cimport group_direction, member_direction
 from cyevent.core.event cimport (
     base_now, event_add_ns_, event_assign, event_del, event_remove_timer,
+    wait_for_callback_,
 )
 from cyevent.core.memory cimport mm_calloc, mm_free
 from cyevent.core.queue cimport (
     event_callback_activate_later_nolock_, event_callback_activate_nolock_,
-    event_deferred_cb_cancel_, event_deferred_cb_init_,
+    event_callback_cancel_nolock_, event_deferred_cb_init_,
 )
 from cyevent.core.sys cimport set_errno, EINVAL
 from cyevent.core.threads cimport evthread_lock_alloc_, evthread_lock_free_
@@ -316,8 +317,12 @@ cdef int bufferevent_rate_limit_group_set_min_share(bufferevent_rate_limit_group
 
 
 cdef void bufferevent_rate_limit_group_free(bufferevent_rate_limit_group *group) noexcept nogil:
+    cdef event_base *base = base_of(group)
     event_del(&group.refill)
-    event_deferred_cb_cancel_(base_of(group), &group.next_round)
+    EVLOCK_LOCK(base.lock)
+    event_callback_cancel_nolock_(base, &group.next_round)
+    wait_for_callback_(base, &group.next_round)
+    EVLOCK_UNLOCK(base.lock)
     evthread_lock_free_(group.lock)
     mm_free(group)
 

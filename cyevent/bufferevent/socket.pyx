@@ -276,6 +276,7 @@ cdef void assign_events(bufferevent *bev, evutil_socket_t fd) noexcept nogil:
 
 
 cdef void set_descriptor(bufferevent *bev, evutil_socket_t fd) noexcept nogil:
+    bufferevent_cancel_lookup_(bev)
     event_del(&bev.ev_read)
     event_del(&bev.ev_write)
     assign_events(bev, fd)

@@ -160,6 +160,10 @@ cdef struct bufferevent_rate_limit:
     event refill                       # a timer, added while BEV_SUSPEND_BW is set
     event_callback wake                # the group goes on
 
+# A name's look-up begins with this.
+cdef struct bufferevent_lookup:
+    void (*cancel)(bufferevent *bev) noexcept nogil
+
 cdef struct bufferevent_private:
     bufferevent bev                    # must be first
     evbuffer_cb_entry *read_watermarks_cb
@@ -184,4 +188,4 @@ cdef struct bufferevent_private:
     ev_ssize_t max_single_write
     bufferevent_rate_limit *rate_limiting    # NULL without limits
     bufferevent_address conn_address   # the peer's, once connected
-    void *dns_request
+    bufferevent_lookup *dns_request    # NULL: none is under way

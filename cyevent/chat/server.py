@@ -12,6 +12,9 @@ How a turn goes
     line for the next turn, before which the sockets had their chance to take what is queued. So a client is
     dropped for not reading, never for the others' having much to say at once.
 
+    A client that says more than its rate, or its share of everybody's, is not read from for the rest of the
+    second; what it has sent waits in its socket, and then in its own.
+
 How a client goes
     One that says /quit or closes its end hears the round to its end and gets what is queued for it. One that
     fails, or whose queue reached the limit, is closed on the spot.
@@ -39,9 +42,11 @@ from cyevent import (
     TIMEOUT,
     EventBase,
     Listener,
+    RateLimitGroup,
     Signal,
     SocketBufferEvent,
     Timer,
+    TokenBucket,
 )
 from cyevent.chat.round import Cut, Round
 
@@ -63,6 +68,8 @@ class Limits:
     clients: int = 10_000
     line: int = 4096  # bytes, without the line's end
     queue: int = 1024 * 1024  # bytes that wait for a client until it is dropped
+    rate: int | None = None  # bytes a second that each client may say; None: any number
+    group_rate: int | None = None  # and all of them together, who share it evenly
 
 
 class State(enum.Enum):
@@ -94,6 +101,10 @@ class Client(SocketBufferEvent):
         self.cuts: list[Cut] = []
         self.linger: Timer | None = None
         self.set_watermark(READ, 0, INPUT_BYTES)
+        # What is said is limited, not what is heard: nobody is to be dropped for the others' chatter.
+        self.set_rate_limit(server.rate)
+        if server.group is not None:
+            server.group.add(self)
         # As functions of the class: a bound method each would cost more than all of the above.
         self.set_callbacks(read=Client.readable, event=Client.ended)
         self.enable(READ)
@@ -167,6 +178,11 @@ class ChatServer:
         self.departed: list[Client] = []  # this round is the last that they hear
         self.waiting: deque[Client] = deque()
         self.round = Round()
+        rate, group_rate = self.limits.rate, self.limits.group_rate
+        self.rate = None if rate is None else TokenBucket(rate)
+        self.group = (
+            None if group_rate is None else RateLimitGroup(base, TokenBucket(group_rate))
+        )
         self.guests = 0
         self.peak = 0  # most members since memory was given back
         self.crowded = False  # memory was given back, but not since the last member left

@@ -158,3 +158,64 @@ def test_info():
     text = run_module("info").stdout
     for name in EventBase.supported_methods():
         assert name in text
+
+
+def talk(method, load, extra, speakers, seconds):
+    """Lets clients say as much as they can; returns the bytes that the listener heard of each."""
+    server = load.Server(method, extra)
+    try:
+        listener, lines = join(server)
+        crowd = [join(server) for _ in range(speakers)]
+        for n, (sock, _) in enumerate(crowd):
+            sock.sendall(b"/nick speaker%d\n" % n)
+            sock.setblocking(False)
+        flood = b"x" * 99 + b"\n"
+        heard = dict.fromkeys(range(speakers), 0)
+        listener.settimeout(0.05)
+        buffered = b""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            for sock, _ in crowd:
+                try:
+                    sock.send(flood * 10)
+                except BlockingIOError:
+                    pass
+            try:
+                buffered += listener.recv(65536)
+            except TimeoutError:
+                continue
+            *whole, buffered = buffered.split(b"\n")
+            for line in whole:
+                if line.startswith(b"<speaker"):
+                    heard[int(line[8 : line.index(b">")])] += 100
+        for sock, file in [(listener, lines), *crowd]:
+            file.close()
+            sock.close()
+        assert server.stop() == 0
+        return heard
+    finally:
+        if server.process.poll() is None:
+            server.process.kill()
+            server.process.wait()
+        server.process.stdout.close()
+
+
+def test_rate_limit(load, method):
+    heard = talk(method, load, ["--rate-limit", "2000"], 2, 2.5)
+    for said in heard.values():
+        # A second's worth at once, and another with each second.
+        assert 2000 <= said <= 2000 * 4
+
+
+def test_group_rate_limit(load, method):
+    heard = talk(method, load, ["--group-rate-limit", "8000"], 4, 2.5)
+    assert 8000 <= sum(heard.values()) <= 8000 * 4
+    # Nobody is left out.
+    assert min(heard.values()) >= max(heard.values()) / 2
+
+
+def test_rates_must_be_positive():
+    for option in ("--rate-limit", "--group-rate-limit"):
+        done = run_module("chat", option, "0")
+        assert done.returncode == 2
+        assert "at least 1" in done.stderr
