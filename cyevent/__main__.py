@@ -99,7 +99,10 @@ def server_context(cert: str, key: str) -> SSL.Context:
 
     context = SSL.Context(SSL.TLS_SERVER_METHOD)
     context.set_min_proto_version(SSL.TLS1_2_VERSION)
-    for path, use in ((cert, context.use_certificate_chain_file), (key, context.use_privatekey_file)):
+    for path, use in (
+        (cert, context.use_certificate_chain_file),
+        (key, context.use_privatekey_file),
+    ):
         with open(path, "rb"):
             pass
         try:

@@ -27,7 +27,9 @@ from cyevent import (
     SSLBufferEvent,
 )
 
-HIGH_WATERMARK = 256 * 1024  # bytes that wait for one end before the other is not read from any more
+HIGH_WATERMARK = (
+    256 * 1024
+)  # bytes that wait for one end before the other is not read from any more
 HANDSHAKE = 10.0  # seconds that a client may be silent in it
 
 

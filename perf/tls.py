@@ -24,7 +24,11 @@ from perf import _build, _results, _stats
 from perf._tls_servers import SERVERS
 
 REFERENCE = "aiofastnet on uvloop"
-NEEDS = {"aiofastnet on uvloop": ("aiofastnet", "uvloop"), "uvloop": ("uvloop",), "cyevent": ("OpenSSL",)}
+NEEDS = {
+    "aiofastnet on uvloop": ("aiofastnet", "uvloop"),
+    "uvloop": ("uvloop",),
+    "cyevent": ("OpenSSL",),
+}
 
 
 def make_certificate(folder: Path) -> tuple[str, str]:
@@ -127,7 +131,9 @@ def servers(names: list[str], cert: str, key: str) -> Iterator[list[Server]]:
             server.close()
 
 
-def measure(names: list[str], cert: str, key: str, size: int, idle: int, options: Any) -> dict[str, Any]:
+def measure(
+    names: list[str], cert: str, key: str, size: int, idle: int, options: Any
+) -> dict[str, Any]:
     """One line of the table: samples of each server, taken in turns."""
     message = os.urandom(size)
     trips = max(2, options.bytes // size // options.connections)
@@ -183,8 +189,12 @@ def main() -> int:
     parser.add_argument("--idle", default="0,1000", help="idle connections (%(default)s)")
     parser.add_argument("--connections", type=int, default=10, help="active ones (%(default)s)")
     parser.add_argument("--rounds", type=int, default=15, help="samples of each (%(default)s)")
-    parser.add_argument("--bytes", type=int, default=10_000_000, help="bytes a sample (%(default)s)")
-    parser.add_argument("--servers", default=",".join(SERVERS), help="who is measured (%(default)s)")
+    parser.add_argument(
+        "--bytes", type=int, default=10_000_000, help="bytes a sample (%(default)s)"
+    )
+    parser.add_argument(
+        "--servers", default=",".join(SERVERS), help="who is measured (%(default)s)"
+    )
     parser.add_argument("--quick", action="store_true", help="little of everything")
     parser.add_argument("--json", type=Path, default=_results.DEFAULT_DIRECTORY / "tls.json")
     options = parser.parse_args()
@@ -208,7 +218,11 @@ def main() -> int:
     print(report(results, names))
     _results.write_json(
         options.json,
-        {"machine": _results.machine(), "cyevent": _build.cyevent().__version__, "results": results},
+        {
+            "machine": _results.machine(),
+            "cyevent": _build.cyevent().__version__,
+            "results": results,
+        },
     )
     return 0
 

@@ -105,7 +105,10 @@ def translated(source: Any) -> SSL.Context:
     context.set_options(
         sum(
             option
-            for name, option in (("OP_NO_TLSv1_2", SSL.OP_NO_TLSv1_2), ("OP_NO_TICKET", SSL.OP_NO_TICKET))
+            for name, option in (
+                ("OP_NO_TLSv1_2", SSL.OP_NO_TLSv1_2),
+                ("OP_NO_TICKET", SSL.OP_NO_TICKET),
+            )
             if source.options & getattr(ssl, name)
         )
     )

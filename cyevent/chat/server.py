@@ -256,9 +256,7 @@ class ChatServer:
         self.round = Round()
         rate, group_rate = self.limits.rate, self.limits.group_rate
         self.rate = None if rate is None else TokenBucket(rate)
-        self.group = (
-            None if group_rate is None else RateLimitGroup(base, TokenBucket(group_rate))
-        )
+        self.group = None if group_rate is None else RateLimitGroup(base, TokenBucket(group_rate))
         self.guests = 0
         self.peak = 0  # most members since memory was given back
         self.crowded = False  # memory was given back, but not since the last member left

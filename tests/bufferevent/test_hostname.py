@@ -19,7 +19,9 @@ from cyevent import (
 )
 
 
-@pytest.fixture(params=[0, BEV_OPT_DEFER_CALLBACKS, BEV_OPT_THREADSAFE], ids=["plain", "defer", "lock"])
+@pytest.fixture(
+    params=[0, BEV_OPT_DEFER_CALLBACKS, BEV_OPT_THREADSAFE], ids=["plain", "defer", "lock"]
+)
 def options(request):
     return request.param
 

@@ -284,11 +284,15 @@ def test_everything_is_freed(base, authority, good):
     for fate in ("fine", "garbage", "cut", "half", "unstarted"):
         left, right = socket.socketpair()
         log = Log()
-        server = SSLBufferEvent(base, right, server_context(good), server_side=True, **log.callbacks)
+        server = SSLBufferEvent(
+            base, right, server_context(good), server_side=True, **log.callbacks
+        )
         server.enable(READ)
         alive += [weakref.ref(server), weakref.ref(server.connection)]
         if fate == "fine":
-            client = SSLBufferEvent(base, left, client_context(authority), server_hostname="localhost")
+            client = SSLBufferEvent(
+                base, left, client_context(authority), server_hostname="localhost"
+            )
             client.write(b"x")
             run_until(base, lambda: log.received)
             alive.append(weakref.ref(client))

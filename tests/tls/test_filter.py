@@ -312,7 +312,9 @@ def test_closed_in_its_callbacks(base, filters, when, underlying):
         bev.close()
 
     def event(bev, what):
-        if (when == "connected" and what & BEV_EVENT_CONNECTED) or (when == "eof" and what & BEV_EVENT_EOF):
+        if (when == "connected" and what & BEV_EVENT_CONNECTED) or (
+            when == "eof" and what & BEV_EVENT_EOF
+        ):
             close(bev)
 
     client.set_callbacks(read=close if when == "read" else mine.read, event=event)

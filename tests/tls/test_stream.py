@@ -80,7 +80,12 @@ def test_server_for_the_standard_library(base, tcp_pair, authority, good, versio
             bev.flush(WRITE, BEV_FINISHED)
 
     bev = SSLBufferEvent(
-        base, tcp_pair[1], server_context(good, version), server_side=True, read=echo, event=log.event
+        base,
+        tcp_pair[1],
+        server_context(good, version),
+        server_side=True,
+        read=echo,
+        event=log.event,
     )
     bev.enable(READ)
     peer = Peer(client)
@@ -107,7 +112,11 @@ def test_client_of_the_standard_library(base, tcp_pair, authority, good, version
 
     log = Log()
     bev = SSLBufferEvent(
-        base, tcp_pair[0], client_context(authority, version), server_hostname="localhost", **log.callbacks
+        base,
+        tcp_pair[0],
+        client_context(authority, version),
+        server_hostname="localhost",
+        **log.callbacks,
     )
     bev.enable(READ)
     bev.write(data)
@@ -125,8 +134,12 @@ def test_a_context_of_the_standard_library_for_a_client(base, pair, authority, g
     context = standard_context(ssl.PROTOCOL_TLS_CLIENT, authority, version="1.2")
     context.set_ciphers("ECDHE-ECDSA-AES128-GCM-SHA256")
     logs = Log(), Log()
-    client = SSLBufferEvent(base, pair[0], context, server_hostname="localhost", **logs[0].callbacks)
-    server = SSLBufferEvent(base, pair[1], server_context(good), server_side=True, **logs[1].callbacks)
+    client = SSLBufferEvent(
+        base, pair[0], context, server_hostname="localhost", **logs[0].callbacks
+    )
+    server = SSLBufferEvent(
+        base, pair[1], server_context(good), server_side=True, **logs[1].callbacks
+    )
     run_until(base, lambda: logs[0].events and logs[1].events)
     assert client.established and server.established
     assert (client.version, client.cipher) == ("TLSv1.2", "ECDHE-ECDSA-AES128-GCM-SHA256")
@@ -143,7 +156,9 @@ def test_server_for_s_client(base, authority, good, version):
     bevs = []
 
     def accept(listener, fd, address):
-        bev = SSLBufferEvent(base, fd, server_context(good, version), server_side=True, event=log.event)
+        bev = SSLBufferEvent(
+            base, fd, server_context(good, version), server_side=True, event=log.event
+        )
         bev.set_callbacks(read=lambda bev: bev.write(bev.read().upper()), event=log.event)
         bev.enable(READ)
         bevs.append(bev)
@@ -194,7 +209,11 @@ def test_client_of_s_server(base, authority, good, version):
             assert server.poll() is None
         log = Log()
         bev = SSLBufferEvent(
-            base, None, client_context(authority, version), server_hostname="127.0.0.1", **log.callbacks
+            base,
+            None,
+            client_context(authority, version),
+            server_hostname="127.0.0.1",
+            **log.callbacks,
         )
         bev.enable(READ)
         bev.connect(("127.0.0.1", port))
@@ -275,7 +294,11 @@ def test_small_writes_share_records(base, tcp_pair, authority, good):
 
     log = Log()
     bev = SSLBufferEvent(
-        base, tcp_pair[0], client_context(authority, "1.2"), server_hostname="localhost", **log.callbacks
+        base,
+        tcp_pair[0],
+        client_context(authority, "1.2"),
+        server_hostname="localhost",
+        **log.callbacks,
     )
     peer = Peer(server)
     run_until(base, lambda: log.events)
@@ -481,11 +504,15 @@ def test_closed_in_its_callbacks(base, tls_pair, options, when):
         bev.close()
 
     def event(bev, what):
-        if (when == "connected" and what & BEV_EVENT_CONNECTED) or (when == "eof" and what & BEV_EVENT_EOF):
+        if (when == "connected" and what & BEV_EVENT_CONNECTED) or (
+            when == "eof" and what & BEV_EVENT_EOF
+        ):
             close(bev)
 
     client.set_callbacks(
-        read=close if when == "read" else mine.read, write=close if when == "write" else None, event=event
+        read=close if when == "read" else mine.read,
+        write=close if when == "write" else None,
+        event=event,
     )
     if when == "eof":
         run_until(base, lambda: theirs.received and mine.received)
@@ -517,7 +544,9 @@ def test_connect_fails(base, authority):
     with socket.create_server(("127.0.0.1", 0)) as probe:
         address = probe.getsockname()
     log = Log()
-    bev = SSLBufferEvent(base, None, client_context(authority), server_hostname="localhost", **log.callbacks)
+    bev = SSLBufferEvent(
+        base, None, client_context(authority), server_hostname="localhost", **log.callbacks
+    )
     bev.enable(READ)
     try:
         bev.connect(address)
@@ -557,7 +586,9 @@ def test_connect_by_address(base, authority, good, version):
 
 def test_is_kept_alive_by_the_base(base, pair, authority, good):
     log = Log()
-    SSLBufferEvent(base, pair[0], client_context(authority), server_hostname="localhost").write(b"kept")
+    SSLBufferEvent(base, pair[0], client_context(authority), server_hostname="localhost").write(
+        b"kept"
+    )
     server = SSLBufferEvent(base, pair[1], server_context(good), server_side=True, **log.callbacks)
     server.enable(READ)
     run_until(base, lambda: log.received == b"kept")
@@ -616,7 +647,9 @@ def test_a_plain_bufferevent_is_no_ssl_one(base, pair):
 
 
 def test_pyopenssl_is_imported_at_the_first_use(run_python):
-    run_python("import sys, cyevent; assert 'OpenSSL' not in sys.modules and 'ssl' not in sys.modules")
+    run_python(
+        "import sys, cyevent; assert 'OpenSSL' not in sys.modules and 'ssl' not in sys.modules"
+    )
 
 
 def test_without_pyopenssl(run_python):
@@ -633,4 +666,3 @@ else:
     sys.exit("no ImportError")
 """
     )
-

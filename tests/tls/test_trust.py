@@ -85,14 +85,14 @@ def test_without_a_context_the_systems_authorities_are_trusted(meet, good):
 
 
 def test_verification_can_be_given_up(meet, self_signed):
-    client, _, mine, _ = meet(
-        server_context(self_signed), None, verify=False, server_hostname=None
-    )
+    client, _, mine, _ = meet(server_context(self_signed), None, verify=False, server_hostname=None)
     assert mine.events == [BEV_EVENT_CONNECTED]
     assert client.peer_certificate == self_signed.cert
 
 
-@pytest.mark.parametrize("name", ["localhost", "LocalHost", "localhost.", "a.example.org", "127.0.0.1", "::1"])
+@pytest.mark.parametrize(
+    "name", ["localhost", "LocalHost", "localhost.", "a.example.org", "127.0.0.1", "::1"]
+)
 def test_the_right_host(meet, authority, good, name):
     client, server, mine, _ = meet(
         server_context(good), client_context(authority), server_hostname=name
@@ -103,7 +103,9 @@ def test_the_right_host(meet, authority, good, name):
     assert sent == (None if name in ("127.0.0.1", "::1") else name.rstrip(".").encode())
 
 
-@pytest.mark.parametrize("name", ["example.org", "a.b.example.org", "localhost.evil", "127.0.0.2", "::2"])
+@pytest.mark.parametrize(
+    "name", ["example.org", "a.b.example.org", "localhost.evil", "127.0.0.2", "::2"]
+)
 def test_the_wrong_host_is_refused(meet, authority, good, version, name):
     _, _, mine, _ = meet(
         server_context(good, version), client_context(authority, version), server_hostname=name
@@ -115,7 +117,10 @@ def test_the_wrong_host_is_refused(meet, authority, good, version, name):
 
 def test_the_name_can_be_left_unchecked(meet, authority, good):
     client, server, mine, _ = meet(
-        server_context(good), client_context(authority), server_hostname="other", check_hostname=False
+        server_context(good),
+        client_context(authority),
+        server_hostname="other",
+        check_hostname=False,
     )
     assert mine.events == [BEV_EVENT_CONNECTED]
     assert server.connection.get_servername() == b"other"
@@ -226,7 +231,9 @@ def test_a_server_can_demand_it_for_one_connection(base, pair, authority, good):
     server.close()
 
 
-def test_the_standard_librarys_client_certificate(base, tcp_pair, authority, good, client_cert, version):
+def test_the_standard_librarys_client_certificate(
+    base, tcp_pair, authority, good, client_cert, version
+):
     def client():
         context = standard_context(ssl.PROTOCOL_TLS_CLIENT, authority, client_cert, version)
         with context.wrap_socket(tcp_pair[0], server_hostname="localhost") as sock:
@@ -234,7 +241,11 @@ def test_the_standard_librarys_client_certificate(base, tcp_pair, authority, goo
 
     log = Log()
     bev = SSLBufferEvent(
-        base, tcp_pair[1], mutual_context(authority, good, version), server_side=True, **log.callbacks
+        base,
+        tcp_pair[1],
+        mutual_context(authority, good, version),
+        server_side=True,
+        **log.callbacks,
     )
     bev.enable(READ)
     bev.write(b"welcome")
@@ -329,7 +340,11 @@ def test_a_server_name_callback_chooses_the_context(base, pair, authority, good,
     context.set_tlsext_servername_callback(choose)
     log = Log()
     client = SSLBufferEvent(
-        base, pair[0], client_context(authority, version), server_hostname="other.test", **log.callbacks
+        base,
+        pair[0],
+        client_context(authority, version),
+        server_hostname="other.test",
+        **log.callbacks,
     )
     server = SSLBufferEvent(base, pair[1], context, server_side=True)
     run_until(base, lambda: log.events)

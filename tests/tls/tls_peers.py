@@ -40,7 +40,9 @@ class Authority:
         self.folder = folder
         self.ca = self.issue("Test authority", ca=True)
 
-    def issue(self, name, hosts=(), *, ca=False, begins=NOW - DAY, ends=NOW + 30 * DAY, self_signed=False):
+    def issue(
+        self, name, hosts=(), *, ca=False, begins=NOW - DAY, ends=NOW + 30 * DAY, self_signed=False
+    ):
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         alone = ca or self_signed
@@ -54,7 +56,9 @@ class Authority:
             .not_valid_before(begins)
             .not_valid_after(ends)
             .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
-            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+            .add_extension(
+                x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False
+            )
             .add_extension(
                 x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()),
                 critical=False,
