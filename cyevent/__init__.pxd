@@ -115,7 +115,8 @@ from cyevent.net.listener cimport (
 from cyevent.bufferevent.types cimport (
     bufferevent, bufferevent_data_cb, bufferevent_event_cb, bufferevent_filter_cb,
     bufferevent_options, bufferevent_trigger_options, bufferevent_rate_limit_group,
-    ev_token_bucket_cfg, EV_RATE_LIMIT_MAX, bufferevent_flush_mode, bufferevent_filter_result, BEV_EVENT_READING, BEV_EVENT_WRITING,
+    ev_token_bucket_cfg, EV_RATE_LIMIT_MAX, bufferevent_flush_mode, bufferevent_filter_result,
+    BEV_EVENT_READING, BEV_EVENT_WRITING,
     BEV_EVENT_EOF, BEV_EVENT_ERROR, BEV_EVENT_TIMEOUT, BEV_EVENT_CONNECTED, BEV_OPT_CLOSE_ON_FREE,
     BEV_OPT_THREADSAFE, BEV_OPT_DEFER_CALLBACKS, BEV_OPT_UNLOCK_CALLBACKS, BEV_NORMAL, BEV_FLUSH,
     BEV_FINISHED, BEV_TRIG_IGNORE_WATERMARKS, BEV_TRIG_DEFER_CALLBACKS, BEV_OK, BEV_NEED_MORE,

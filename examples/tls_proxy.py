@@ -2,8 +2,8 @@
 
     python examples/tls_proxy.py [--port PORT] CERT KEY SERVER_HOST SERVER_PORT
 
-CERT and KEY are PEM files. It prints the port that it listens on and ends with Ctrl-C. Try it before a server of
-yours with `openssl s_client -connect 127.0.0.1:PORT`.
+CERT and KEY are PEM files. It prints the port that it listens on and ends with Ctrl-C. Try it before
+a server of yours with `openssl s_client -connect 127.0.0.1:PORT`.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class Link:
             return
         target = self.other(end)
         self.finished.add(end)
-        if not what & BEV_EVENT_EOF or target in self.finished and not target.output:
+        if not what & BEV_EVENT_EOF or (target in self.finished and not target.output):
             self.close()
         elif not target.output:
             self.finish(target)

@@ -26,6 +26,7 @@ NATIVE = Path(__file__).parent / "native"
 # Debian's own for its libevent, but for debugging information; the same for both halves.
 FLAGS = ["-O2", "-fPIC", "-shared", "-fno-semantic-interposition", "-D_GNU_SOURCE", "-Wall"]
 FLAGS += ["-Wno-unused-function"]
+PROGRAM_FLAGS = [flag for flag in FLAGS if flag not in ("-fPIC", "-shared")]
 
 
 class BuildError(Exception):
@@ -87,6 +88,17 @@ def shared_library(name: str, libraries: tuple[str, ...] = ()) -> ctypes.CDLL:
     return ctypes.CDLL(str(target), mode=os.RTLD_NOW | os.RTLD_DEEPBIND)
 
 
+def program(name: str, libraries: tuple[str, ...] = ()) -> Path:
+    """Compiles native/<name>.c to a program, linked with `libraries`."""
+    links = [f"-l{library}" for library in libraries]
+    target = _cached(name, [*compiler(), *PROGRAM_FLAGS, *links], [])
+    if not target.exists():
+        if libraries:
+            _require_header("event2/event.h", "libevent-dev")
+        _compile([str(NATIVE / f"{name}.c"), *links], target, PROGRAM_FLAGS)
+    return target
+
+
 def cython_module(name: str) -> ModuleType:
     """Compiles native/<name>.pyx against cyevent and imports it."""
     root = Path(cyevent().__file__).parent
@@ -126,12 +138,12 @@ def _cached(file_name: str, command: list[str], doors: list[Path]) -> Path:
     return directory / file_name
 
 
-def _compile(arguments: list[str], target: Path) -> None:
+def _compile(arguments: list[str], target: Path, flags: list[str] = FLAGS) -> None:
     """Compiles to `target`, which appears whole or not at all."""
     _say(f"compiling {target.name}")
     partial = target.with_name(f"{target.name}.{os.getpid()}")
     # The libraries come last: the linker takes from them what the sources before need.
-    _run([*compiler(), *FLAGS, "-o", str(partial), *arguments])
+    _run([*compiler(), *flags, "-o", str(partial), *arguments])
     partial.replace(target)
 
 

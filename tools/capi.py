@@ -57,7 +57,16 @@ SYSTEM_STRUCTS = ("addrinfo", "iovec", "sockaddr", "sockaddr_storage", "timespec
 INTERNAL_CONSTANTS = ("EVBUFFER_CB_DEAD", "EVBUFFER_MAX")
 
 # libevent's header names; each includes the one that holds everything.
-PORTING_HEADERS = ("buffer", "bufferevent", "event", "listener", "thread", "util", "watch")
+PORTING_HEADERS = (
+    "buffer",
+    "bufferevent",
+    "bufferevent_ssl",
+    "event",
+    "listener",
+    "thread",
+    "util",
+    "watch",
+)
 
 PROLOGUE = """\
 /* The C API of cyevent: libevent's names over the loaded Python package.
@@ -358,7 +367,7 @@ def enum(node):
 
 
 INT_MAX = 0x7FFFFFFF
-PUBLIC_ENUM = ("EV", "BEV", "LEV")
+PUBLIC_ENUM = ("EV", "BEV", "LEV", "BUFFEREVENT_")
 INTERNAL_ENUM = ("BEV_SUSPEND_", "EVENT_DEL_", "EVLIST_", "EVWATCH_", "EV_CLOSURE_")
 
 

@@ -1,8 +1,9 @@
 """Between buffers and descriptors.
 
-Reading: asking the kernel how much there is (FIONREAD) would cost a call each time. Instead the space that
-is offered follows what arrives: it grows when a read filled it, and shrinks when little came. A read goes
-into the rest of the last chain and into a new one, which goes back to the pool if it was not needed.
+Reading: asking the kernel how much there is (FIONREAD) would cost a call each time. Instead the space that is
+offered follows what arrives: it grows when a read filled it, and shrinks when little came twice in a row
+(once may be the rest of a message that just did not fit). A read goes into the rest of the last chain and
+into a new one, which goes back to the pool if it was not needed.
 
 Writing: everything up to IOV_MAX chains leaves in one call. Sockets are written to with MSG_NOSIGNAL, for a
 program that did not ask for it is not to die of SIGPIPE; a descriptor that turns out to be no socket is
@@ -10,6 +11,7 @@ remembered.
 """
 
 from libc.errno cimport errno
+from libc.stdint cimport uint32_t
 from libc.string cimport memset
 from cyevent.buffer.callbacks cimport evbuffer_invoke_callbacks_
 from cyevent.buffer.chain cimport *
@@ -31,7 +33,20 @@ cdef extern from *:
 cdef enum:
     READ_SIZE_LEAST = 1024
     READ_SIZE_MOST = 65536
+    LITTLE_CAME = 1            # in read_size, whose values are powers of two
     VECTORS = 1024             # Linux's IOV_MAX
+
+
+cdef inline void adapt(evbuffer *buf, size_t n, bint filled) noexcept nogil:
+    cdef uint32_t size = buf.read_size & ~<uint32_t>LITTLE_CAME
+    if filled:
+        buf.read_size = size * 2 if size < READ_SIZE_MOST else size
+    elif n >= size // 4 or size == READ_SIZE_LEAST:
+        buf.read_size = size
+    elif buf.read_size & LITTLE_CAME:
+        buf.read_size = size // 2
+    else:
+        buf.read_size = size | LITTLE_CAME
 
 
 cdef int read_nolock(evbuffer *buf, evutil_socket_t fd, size_t limit) noexcept nogil:
@@ -39,7 +54,7 @@ cdef int read_nolock(evbuffer *buf, evutil_socket_t fd, size_t limit) noexcept n
     cdef evbuffer_chain *fresh = NULL
     cdef iovec vec[2]
     cdef size_t space = 0
-    cdef size_t wanted = buf.read_size - sizeof(evbuffer_chain)
+    cdef size_t wanted = (buf.read_size & ~<uint32_t>LITTLE_CAME) - sizeof(evbuffer_chain)
     cdef size_t offered
     cdef ssize_t n
     if wanted > limit:
@@ -85,11 +100,7 @@ cdef int read_nolock(evbuffer *buf, evutil_socket_t fd, size_t limit) noexcept n
             evbuffer_chain_insert_(buf, fresh)
         else:
             evbuffer_chain_free_(fresh)
-    if <size_t>n == offered:
-        if buf.read_size < READ_SIZE_MOST:
-            buf.read_size *= 2
-    elif <size_t>n < buf.read_size / 4 and buf.read_size > READ_SIZE_LEAST:
-        buf.read_size /= 2
+    adapt(buf, <size_t>n, <size_t>n == offered)
     evbuffer_invoke_callbacks_(buf)
     return <int>n
 

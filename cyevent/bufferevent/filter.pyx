@@ -3,11 +3,11 @@
 Facts: a filter that must not read (not enabled, or its input is at the high watermark) leaves bytes in the
 underlying bufferevent's input, and nobody will be told of those again.
 
-What follows: the underlying one's reading is suspended meanwhile, so no more than one read's worth lies there,
-and when the filter may read again its turn is scheduled in the loop. The filters' functions are entered one at a
-time: what a function or a callback adds to the output while the output is being filtered waits for the round
-that is under way. The underlying one never lets go of the lock for our callbacks, for only that lock keeps us
-alive in them; ours obey our own options.
+What follows: the underlying one's reading is suspended meanwhile, so no more than one read's worth lies
+there, and when the filter may read again its turn is scheduled in the loop. The filters' functions are
+entered one at a time: what a function or a callback adds to the output while the output is being filtered
+waits for the round that is under way. The underlying one never lets go of the lock for our callbacks, for
+only that lock keeps us alive in them; ours obey our own options.
 """
 
 from libc.errno cimport errno

@@ -24,9 +24,10 @@ cdef enum:
     # Lookups that run at once; others wait in line.
     MAX_LOOKUP_THREADS = 8
 
-# evdns_base: whose resolver to ask; NULL for the system's, in a thread. family: AF_INET, AF_INET6 or AF_UNSPEC.
-# What was found first is connected to. The event callback is told BEV_EVENT_CONNECTED or BEV_EVENT_ERROR; reading
-# and writing are suspended while the name is looked up. -1 for a family or port that is none.
+# evdns_base: whose resolver to ask; NULL for the system's, in a thread. family: AF_INET, AF_INET6 or
+# AF_UNSPEC. What was found first is connected to. The event callback is told BEV_EVENT_CONNECTED or
+# BEV_EVENT_ERROR; reading and writing are suspended while the name is looked up. -1 for a family or port that
+# is none.
 cdef int bufferevent_socket_connect_hostname(bufferevent *bev, void *evdns_base, int family,
                                              const char *hostname, int port) noexcept nogil
 cdef int bufferevent_socket_connect_hostname_hints(bufferevent *bev, void *evdns_base,

@@ -1,7 +1,7 @@
 """Connecting to a host by its name.
 
-Facts: getaddrinfo() blocks, for seconds if a name server is silent, and cannot be interrupted. A base may be made
-without a lock, and then nobody but its loop may touch it.
+Facts: getaddrinfo() blocks, for seconds if a name server is silent, and cannot be interrupted. A base may be
+made without a lock, and then nobody but its loop may touch it.
 
 What follows: getaddrinfo() runs in a thread, of which there are a few at most, and all that the thread does to
 the base is to write a byte to a socket that the base watches. A look-up belongs to the thread and to the
@@ -252,7 +252,6 @@ cdef lookup *lookup_new(bufferevent *bev, const addrinfo *hints, const char *nam
 cdef int ask_thread(lookup *self) noexcept nogil:
     """Blocks for lack of threads rather than failing."""
     cdef char byte = 0
-    cdef int result
     if evutil_socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, self.fds) < 0:
         return -1
     event_assign(&self.ready, self.bev.ev_base, self.fds[0], EV_READ, answered, self)

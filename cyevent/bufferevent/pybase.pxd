@@ -3,15 +3,28 @@
 from cyevent.buffer.pyevbuffer cimport EvBuffer
 from cyevent.bufferevent.types cimport bufferevent
 from cyevent.bufferevent.pyratelimit cimport RateLimitGroup, TokenBucket
-from cyevent.core.reactor cimport EventBase
+from cyevent.core.queue cimport in_loop_thread
+from cyevent.core.reactor cimport EventBase, py_enter, py_leave, py_loop
+
+cdef extern from "Python.h":
+    int PyGILState_Ensure() noexcept nogil
 
 # Checks what all constructors take; the BEV_OPT_* bits of `options`.
 cdef int check_options(object options, object read, object write, object event) except -1
-# Enters the interpreter for a callback of the bufferevent's; the result goes to leave_python().
-cdef int enter_python(bufferevent *bev) noexcept nogil
-cdef void leave_python(int token) noexcept nogil
 # The struct's event callback: calls the Python one of the object that `arg` is, and settles.
 cdef void event_happened(bufferevent *bev, short what, void *arg) noexcept nogil
+
+# Enters the interpreter for a callback of the bufferevent's; the result goes to leave_python(). A callback
+# usually comes from the loop; one that another thread's call triggers runs in that thread, whose state is not
+# the loop's.
+cdef inline int enter_python(bufferevent *bev) noexcept nogil:
+    if in_loop_thread(bev.ev_base):
+        return py_enter(<py_loop *>bev.ev_base.binding)
+    return PyGILState_Ensure()
+
+
+cdef inline void leave_python(int token) noexcept nogil:
+    py_leave(NULL, token)
 
 
 cdef class BufferEvent:

@@ -6,31 +6,26 @@ the interpreter.
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_GET_SIZE
 from cpython.ref cimport PyObject
-from libc.errno cimport errno
 from cyevent.buffer.evbuffer cimport *
 from cyevent.buffer.pybytes cimport add_object, add_object_reference, take_bytes
 from cyevent.buffer.pyevbuffer cimport EvBuffer, evbuffer_view
 from cyevent.bufferevent.bufferevent cimport *
 from cyevent.bufferevent.limits cimport *
-from cyevent.bufferevent.pyratelimit cimport RateLimitGroup, TokenBucket
+from cyevent.bufferevent.pyratelimit cimport TokenBucket
 from cyevent.bufferevent.rategroup cimport bufferevent_remove_from_rate_limit_group
 from cyevent.bufferevent.ratelimit cimport *
 from cyevent.bufferevent.socket cimport bufferevent_priority_set
 from cyevent.bufferevent.types cimport *
 from cyevent.core.clock cimport ns_to_timeval
-from cyevent.core.queue cimport in_loop_thread
 from cyevent.core.arguments cimport descriptor, duration_ns, integer, os_error
-from cyevent.core.reactor cimport py_enter, py_leave, py_loop
 from cyevent.core.sys cimport *
 from cyevent.core.sys cimport sockaddr_storage, timeval
-from cyevent.core.types cimport EV_READ, EV_WRITE, event_base
+from cyevent.core.types cimport EV_READ, EV_WRITE
 from cyevent.net.address cimport address_to_object
 from cyevent.net.sys cimport getpeername
 from cyevent.net.util cimport evutil_make_socket_nonblocking
 
 cdef extern from "Python.h":
-    int PyGILState_Ensure() noexcept nogil
-    void PyGILState_Release(int state) noexcept nogil
     object PyObject_CallOneArg(PyObject *callable, PyObject *argument)
     object PyObject_Vectorcall(PyObject *callable, PyObject **arguments, size_t n, PyObject *names)
 
@@ -64,18 +59,6 @@ cdef int check_options(object options, object read, object write, object event) 
 
 
 # --- callbacks --------------------------------------------------------------------------------------
-
-cdef inline int enter_python(bufferevent *bev) noexcept nogil:
-    """A callback usually comes from the loop; one that another thread's call triggers runs in that thread,
-    whose state is not the loop's."""
-    if in_loop_thread(bev.ev_base):
-        return py_enter(<py_loop *>bev.ev_base.binding)
-    return PyGILState_Ensure()
-
-
-cdef inline void leave_python(int token) noexcept nogil:
-    py_leave(NULL, token)
-
 
 cdef void readable(bufferevent *bev, void *arg) noexcept nogil:
     cdef int token = enter_python(bev)

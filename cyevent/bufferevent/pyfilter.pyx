@@ -112,7 +112,7 @@ cdef class FilterBufferEvent(BufferEvent):
         """The bufferevent that is filtered; None once closed."""
         return self.below
 
-    # An end or an error disables the underlying bufferevent alone, and what was filtered may still be on its way.
+    # An end or an error disables the underlying bufferevent alone; what was filtered may still be on its way.
 
     cdef bint reads(self) noexcept:
         return BufferEvent.reads(self) and self.below is not None and self.below.reads()

@@ -5,9 +5,7 @@ from cyevent.bufferevent.pair cimport bufferevent_pair_new
 from cyevent.bufferevent.pybase cimport BufferEvent, check_options
 from cyevent.bufferevent.types cimport *
 from cyevent.core.reactor cimport EventBase
-from cyevent.core.types cimport (
-    event_base, EV_READ, EVLIST_ACTIVE, EVLIST_ACTIVE_LATER,
-)
+from cyevent.core.types cimport event_base, EVLIST_ACTIVE, EVLIST_ACTIVE_LATER
 
 
 cdef class PairBufferEvent(BufferEvent):

@@ -5,7 +5,7 @@ from cyevent.bufferevent.pybufferevent cimport SocketBufferEvent
 
 
 cdef class SSLBufferEvent(SocketBufferEvent):
-    # pyOpenSSL's Connection, which owns the SSL. Handed to the struct when that is freed, for it may last longer.
+    # pyOpenSSL's Connection, which owns the SSL. The struct gets it when it is freed, for it may last longer.
     cdef object connection_
     cdef BufferEvent below             # the underlying one; None for a socket
     cdef bint close_below              # it is closed with this one

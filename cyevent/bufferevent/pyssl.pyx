@@ -14,7 +14,7 @@ from cyevent.bufferevent.types cimport *
 from cyevent.core.arguments cimport descriptor, os_error
 from cyevent.core.reactor cimport EventBase
 from cyevent.core.sys cimport set_errno, EPROTO
-from cyevent.core.types cimport EV_READ, EV_WRITE, event_base
+from cyevent.core.types cimport event_base
 from cyevent.net.util cimport evutil_make_socket_nonblocking
 
 cdef extern from "Python.h":
@@ -73,7 +73,7 @@ cdef void happened(bufferevent *bev, short what, void *arg) noexcept nogil:
 
 
 cdef void collect_problems(PyObject *thing) noexcept:
-    """What a Python callback raised goes where the exceptions of all callbacks go, and becomes the error's cause."""
+    """What a Python callback raised goes where all callbacks' exceptions go, and becomes the error's cause."""
     cdef SSLBufferEvent self = <SSLBufferEvent>thing
     try:
         from cyevent.bufferevent.ssl_context import callback_problems
@@ -90,20 +90,20 @@ cdef class SSLBufferEvent(SocketBufferEvent):
     """A socket that speaks TLS, with an input and an output buffer of what is said.
 
     sock: as for SocketBufferEvent; the handshake begins with the loop. None for one that `connect` makes.
-    context: an OpenSSL.SSL.Context. A client may have an ssl.SSLContext instead, of which the settings that can be
-    read are taken over (not its own certificate), or None, to trust whom the system trusts.
+    context: an OpenSSL.SSL.Context. A client may have an ssl.SSLContext instead, of which the settings that can
+    be read are taken over (not its own certificate), or None, to trust whom the system trusts.
     server_side: True accepts, False connects.
     server_hostname: whom a client wants to talk to: a name, sent to the server, or an address.
-    verify: whether the peer must have a certificate that the context trusts. None: a client's must; a server asks
-    for one if the context says so.
+    verify: whether the peer must have a certificate that the context trusts. None: a client's must; a server
+    asks for one if the context says so.
     check_hostname: whether it must be for server_hostname. None: if it is verified.
     session: a `session` of an earlier connection with the same context, to be resumed.
     alpn: protocol names that a client offers, the preferred one first.
     allow_dirty_shutdown: the connection may end without the peer saying so. That is BEV_EVENT_EOF then, not
     BEV_EVENT_ERROR, and what has come may have been cut off by anybody.
 
-    The event callback hears BEV_EVENT_CONNECTED when the handshake is done; what was written before leaves then.
-    With close_on_free (the default) `close` tells the peer that this is the end, then closes the socket.
+    The event callback hears BEV_EVENT_CONNECTED when the handshake is done; what was written before leaves
+    then. With close_on_free (the default) `close` tells the peer that this is the end, then closes the socket.
     Callbacks of the context (verification, server names) run in the loop; the handshake has not got the GIL.
     """
 
@@ -116,7 +116,8 @@ cdef class SSLBufferEvent(SocketBufferEvent):
         if self.owner is not None:
             raise RuntimeError("SSLBufferEvent.__init__() was called twice")
         base.checked()
-        connection = connection_for(context, server_side, server_hostname, verify, check_hostname, session, alpn)
+        connection = connection_for(
+            context, server_side, server_hostname, verify, check_hostname, session, alpn)
         if sock is not None:
             fd = descriptor(sock, "sock")
             if evutil_make_socket_nonblocking(fd) < 0:
@@ -137,15 +138,16 @@ cdef class SSLBufferEvent(SocketBufferEvent):
                read=None, write=None, event=None):
         """Returns one that speaks TLS over another bufferevent, on the same base.
 
-        The underlying one's callbacks and watermarks are taken over until this one is closed; with close_on_free
-        it is closed too. The other arguments are those of the class.
+        The underlying one's callbacks and watermarks are taken over until this one is closed; with
+        close_on_free it is closed too. The other arguments are those of the class.
         """
         cdef SSLBufferEvent self = cls.__new__(cls)
         cdef int flags = check_options(options, read, write, event) & ~BEV_OPT_CLOSE_ON_FREE
         underlying.live()
         if underlying.filtered:
             raise ValueError("underlying must not have a filter already")
-        connection = connection_for(context, server_side, server_hostname, verify, check_hostname, session, alpn)
+        connection = connection_for(
+            context, server_side, server_hostname, verify, check_hostname, session, alpn)
         self.server_hostname_ = server_hostname
         adopt(self, underlying.owner, underlying, -1, connection, server_side, flags, read, write, event)
         bufferevent_ssl_upcast_(self.bev).polite = close_on_free
@@ -167,7 +169,8 @@ cdef class SSLBufferEvent(SocketBufferEvent):
             return False
         # A handshake that is under way, or what is under way below.
         s = bufferevent_ssl_upcast_(self.bev)
-        if s.state != BUFFEREVENT_SSL_OPEN and not s.failed and (self.below is not None or self.bev.ev_read.fd >= 0):
+        if s.state != BUFFEREVENT_SSL_OPEN and not s.failed \
+                and (self.below is not None or self.bev.ev_read.fd >= 0):
             return True
         return self.below is not None and self.below.writes()
 
@@ -251,8 +254,8 @@ cdef class SSLBufferEvent(SocketBufferEvent):
 
     @property
     def session(self):
-        """The session, to be resumed by a later connection; None for none. With TLS 1.3 it comes some time after
-        the handshake."""
+        """The session, to be resumed by a later connection; None for none. With TLS 1.3 it comes some time
+        after the handshake."""
         self.live()
         return self.connection_.get_session()
 

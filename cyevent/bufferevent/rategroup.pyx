@@ -1,10 +1,10 @@
 """Rate limits of groups.
 
 Who reads first must not take it all, and who is idle must not keep the others from its part. A group deals in
-rounds: in each, every member may pass the same quantum, the bucket divided by the members. Who has used its own
-is suspended. When a turn of the loop brings no more bytes from the others, what is left in the bucket is the next
-round's, divided by those that wait. When it is empty all wait for a tick; who comes first then changes from tick
-to tick, as the last of a bucket may not do for all. Nothing runs while all wait.
+rounds: in each, every member may pass the same quantum, the bucket divided by the members. Who has used its
+own is suspended. When a turn of the loop brings no more bytes from the others, what is left in the bucket is
+the next round's, divided by those that wait. When it is empty all wait for a tick; who comes first then
+changes from tick to tick, as the last of a bucket may not do for all. Nothing runs while all wait.
 
 Locks: a bufferevent's, then a group's, then a base's. A group therefore cannot suspend or wake its members
 itself: those find out when they next want to pass bytes, and are woken through a callback of their own.

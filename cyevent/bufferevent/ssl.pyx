@@ -2,8 +2,8 @@
 
 Facts:
 - A handshake takes a millisecond of computing.
-- A callback of Python's (verification, server names) takes the GIL for itself; so the handshake must run without
-  it, or it would be kept from everybody for that time.
+- A callback of Python's (verification, server names) takes the GIL for itself; so the handshake must run
+  without it, or it would be kept from everybody for that time.
 
 Decision: everything runs in callbacks of ev_read and ev_write. A socket's readiness makes them active; so does
 an underlying bufferevent's callback, and whatever has to go on without either. The handshake gives up the GIL
@@ -171,7 +171,8 @@ cdef int ssl_enable(bufferevent *bev, short events) noexcept nogil:
         # The handshake needs neither permission. It is on its way if there is a way.
         if s.underlying != NULL or bev.ev_read.fd >= 0:
             if not s.p.connecting and not s.started:
-                if not bev.ev_read.evcb.flags & (EVLIST_INSERTED | EVLIST_TIMEOUT) and ssl_start_reading_(s) < 0:
+                if not bev.ev_read.evcb.flags & (EVLIST_INSERTED | EVLIST_TIMEOUT) \
+                        and ssl_start_reading_(s) < 0:
                     return -1
                 ssl_soon_(&bev.ev_write, EV_WRITE)
         return 0

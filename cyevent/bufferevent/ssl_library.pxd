@@ -1,6 +1,6 @@
 # OpenSSL's functions, from the copy that pyOpenSSL uses. SSL, SSL_CTX, BIO and the like are void here.
 #
-# The table is filled once, with the GIL held, and constant from then on; OpenSSL's threads need no lock of ours.
+# The table is filled once, with the GIL held, and constant from then on.
 
 cdef enum:
     # SSL_get_error().

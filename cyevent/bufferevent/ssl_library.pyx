@@ -14,6 +14,8 @@ Decision: each function is taken only if its declaration is the one that is know
 the names of all that are not. It happens at the first use, so that who needs no TLS pays nothing.
 """
 
+from importlib import import_module
+
 from libc.stdint cimport uintptr_t
 
 # Name -> what cffi says of it.
@@ -84,7 +86,7 @@ cdef int openssl_load_() except -1:
         return 0
     try:
         # pyOpenSSL first: it is what the user is to be told of when it is not installed.
-        from OpenSSL import SSL  # noqa: F401
+        import_module("OpenSSL.SSL")
         from cryptography.hazmat.bindings._rust import _openssl
     except ImportError as error:
         raise ImportError(f"TLS needs pyOpenSSL (pip install 'cyevent[tls]'): {error}") from error

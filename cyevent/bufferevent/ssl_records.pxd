@@ -62,8 +62,8 @@ cdef struct bufferevent_ssl:
 
 # Gives the SSL memory BIOs. -1 without memory.
 cdef int ssl_attach_(bufferevent_ssl *s) noexcept nogil
-# Reads what the socket has into `arrived`, up to `most` bytes (-1: some hundred kilobytes). SSL_CUT at the end of
-# the stream, SSL_BROKEN for an error.
+# Reads what the socket has into `arrived`, up to `most` bytes (-1: some hundred kilobytes). SSL_CUT at the end
+# of the stream, SSL_BROKEN for an error.
 cdef ssl_outcome ssl_receive_(bufferevent_ssl *s, int fd, ssize_t most) noexcept nogil
 # One step of the handshake, with what has arrived: SSL_DONE when it is over.
 cdef ssl_outcome ssl_handshake_(bufferevent_ssl *s) noexcept nogil

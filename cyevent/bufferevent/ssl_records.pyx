@@ -8,8 +8,8 @@ Facts about OpenSSL:
 - The error queue belongs to the thread. What somebody left there would be taken for this call's error.
 - A failed SSL must not be used again, not even for close_notify. Its alert is in wbio and should be sent.
 
-Hazards: no event tells of bytes that are inside the SSL, in rbio, or in `arrived`; who stops reading before they
-are used up has to come back by himself (ssl_has_input_). An SSL_write() that wants to read first has to be
+Hazards: no event tells of bytes that are inside the SSL, in rbio, or in `arrived`; who stops reading before
+they are used up has to come back by himself (ssl_has_input_). An SSL_write() that wants to read first has to be
 repeated with no fewer bytes.
 
 Decision: memory BIOs, for sockets as for underlying bufferevents. Many records arrive with one recv() and leave
@@ -19,7 +19,7 @@ gathered, since a record costs 22 to 29 bytes, and a nonce and a tag for the cip
 
 from libc.errno cimport errno
 from libc.string cimport memcpy
-from cyevent.buffer.chain cimport chain_data, chain_space_ptr
+from cyevent.buffer.chain cimport chain_data
 from cyevent.buffer.evbuffer cimport evbuffer_drain
 from cyevent.buffer.io cimport evbuffer_read
 from cyevent.buffer.reserve cimport evbuffer_commit_space, evbuffer_reserve_space

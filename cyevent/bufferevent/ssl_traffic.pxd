@@ -1,4 +1,4 @@
-# How bytes and handshakes of TLS go on. All with the lock held; what calls the user back, with a reference besides.
+# How bytes and handshakes of TLS go on. All with the lock held; what calls the user back, with a reference too.
 
 from cyevent.core.sys cimport timeval
 from cyevent.core.types cimport event, EV_READ, EV_WRITE

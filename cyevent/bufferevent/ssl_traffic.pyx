@@ -270,7 +270,7 @@ cdef void ssl_shake_hands_(bufferevent_ssl *s, bint readable) noexcept nogil:
     account(s)
     if outcome == SSL_DONE:
         if sending == SSL_BROKEN:
-            # A peer that has gone does not want our last words (tickets, say), but may have sent its own before.
+            # A peer that has gone does not want our last words (tickets, say), but may have sent its own.
             ssl_discard_(s)
         opened(s)
     elif outcome > SSL_STUFFED:

@@ -55,8 +55,8 @@ cdef union bufferevent_ctrl_data:
 
 ctypedef void (*bufferevent_data_cb)(bufferevent *bev, void *arg) noexcept nogil
 ctypedef void (*bufferevent_event_cb)(bufferevent *bev, short what, void *arg) noexcept nogil
-# Moves bytes from source to destination, at most dst_limit (-1: no limit) if that is possible. BEV_OK: something
-# was written; BEV_NEED_MORE: more input, or room, is needed; BEV_ERROR: nothing can be done.
+# Moves bytes from source to destination, at most dst_limit (-1: no limit) if that is possible. BEV_OK:
+# something was written; BEV_NEED_MORE: more input, or room, is needed; BEV_ERROR: nothing can be done.
 ctypedef bufferevent_filter_result (*bufferevent_filter_cb)(
     evbuffer *source, evbuffer *destination, ev_ssize_t dst_limit, bufferevent_flush_mode mode,
     void *ctx) noexcept nogil

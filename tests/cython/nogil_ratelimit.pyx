@@ -20,7 +20,7 @@ from cyevent cimport (
     bufferevent_set_rate_limit, bufferevent_setcb, bufferevent_socket_new, bufferevent_write,
     BEV_OPT_CLOSE_ON_FREE, BEV_OPT_THREADSAFE, ev_token_bucket_cfg, ev_token_bucket_cfg_free,
     ev_token_bucket_cfg_new, EV_RATE_LIMIT_MAX, EV_READ, EV_WRITE, evbuffer_drain,
-    evbuffer_get_length, event_base_loop, event_base_loopexit, event_pending, EVLOOP_NONBLOCK,
+    evbuffer_get_length, event_base_loop, event_base_loopexit, event_pending,
     EVLOOP_ONCE, evutil_socketpair, timeval,
 )
 from rig cimport Rig, milliseconds, now

@@ -4,10 +4,9 @@ import datetime
 import os
 import socket
 
-from libc.errno cimport errno
 from libc.string cimport memset
 from cyevent cimport *
-from cyevent cimport bufferevent, event, event_base, evbuffer, timeval
+from cyevent cimport bufferevent, evbuffer, timeval
 from cyevent.bufferevent.ssl_library cimport ssl_of_connection
 from rig cimport Rig, milliseconds, now
 
@@ -392,7 +391,8 @@ def test_connect(method):
             BEV_OPT_DEFER_CALLBACKS)
         bufferevent_setcb(client.bev, on_read, NULL, on_event, &client)
         memset(&address, 0, sizeof(address))
-        packed = socket.AF_INET.to_bytes(2, "little") + sock.getsockname()[1].to_bytes(2, "big") + bytes([127, 0, 0, 1])
+        packed = socket.AF_INET.to_bytes(2, "little") + sock.getsockname()[1].to_bytes(2, "big")
+        packed += bytes([127, 0, 0, 1])
         for i, byte in enumerate(packed):
             address.bytes[i] = byte
         assert bufferevent_socket_connect(client.bev, <sockaddr *>&address, 16) == 0

@@ -376,3 +376,18 @@ def test_host_name(base, collect):
         assert listener.address[0] in ("127.0.0.1", "::1")
     with Listener(base, ("", 0), collect) as listener:
         assert listener.address[0] == "0.0.0.0"
+
+
+def test_a_socket_that_is_no_listener(base, accepted, collect, pair):
+    errors = []
+
+    def failed(listener, error):
+        errors.append(error)
+        listener.disable()
+
+    pair[1].send(b"x")
+    listener = Listener(base, pair[0], collect, backlog=0, close_on_free=False, error=failed)
+    base.dispatch()
+    assert len(errors) == 1 and isinstance(errors[0], OSError)
+    assert accepted == []
+    listener.close()

@@ -177,7 +177,7 @@ def test_a_changed_record(base, tcp_pair, good, authority, version):
             raw = socket.socket(fileno=os.dup(sock.fileno()))
             raw.sendall(b"\x17\x03\x03\x00\x30" + bytes(48))
             raw.close()
-            with pytest.raises(ssl.SSLError, match="(?i)bad.record.mac"):
+            with pytest.raises(ssl.SSLError, match=r"(?i)bad.record.mac"):
                 sock.recv(10)
 
     log = Log()
@@ -310,7 +310,8 @@ def test_everything_is_freed(base, authority, good):
                 base.loop(EVLOOP_NONBLOCK)
         server.close()
         left.close()
-        del server, left, right, log
+        del server, left, right
+        log = None
     gc.collect()
     assert [ref() for ref in alive] == [None] * len(alive)
     assert (len(Connection._reverse_mapping), descriptors(), base.num_events()) == before
@@ -327,7 +328,8 @@ def test_a_callback_that_refers_to_its_bufferevent_is_collected(base, pair, auth
     # In mid-handshake the base keeps it; the peer's end lets it go.
     pair[0].close()
     run_until(base, lambda: base.num_events() == 0)
-    del server, context_log, context
+    del server, context
+    context_log = None
     gc.collect()
     assert gone() is None
 

@@ -183,11 +183,10 @@ def test_the_proxy(proxy, connect, version):
     process, port = proxy(server.port)
     for _ in range(2):
         sock = connect(port, version)
-        data = os.urandom(2_000_000)
-        sender = threading.Thread(target=sock.sendall, args=(data,))
-        sender.start()
-        assert receive(sock, len(data)) == data
-        sender.join(20)
+        for _ in range(20):
+            data = os.urandom(50_000)
+            sock.sendall(data)
+            assert receive(sock, len(data)) == data
         sock.close()
     process.send_signal(signal.SIGINT)
     assert process.wait(20) == 0

@@ -31,8 +31,8 @@ from cyevent import (
     WRITE,
     EvBuffer,
     Listener,
-    SSLBufferEvent,
     SocketBufferEvent,
+    SSLBufferEvent,
 )
 
 OPTIONS = [
