@@ -373,6 +373,7 @@ cdef bufferevent_ssl *make(event_base *base, bufferevent *underlying, void *ssl,
     s.role = state
     s.underlying = underlying
     s.p.options = options
+    s.p.events_work = True
     s.arrived = underlying.input if underlying != NULL else evbuffer_new()
     if underlying != NULL:
         bufferevent_incref(underlying)

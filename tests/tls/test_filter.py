@@ -23,6 +23,7 @@ from cyevent import (
     EventBase,
     SocketBufferEvent,
     SSLBufferEvent,
+    bufferevent_pair,
 )
 
 EOF = BEV_EVENT_READING | BEV_EVENT_EOF
@@ -346,3 +347,38 @@ def test_bad_arguments(base, pair, authority):
     bev.close()
     with pytest.raises(ValueError, match="closed"):
         SSLBufferEvent.filter(bev, server_hostname="localhost")
+
+
+def test_over_a_pair(base, authority, good, version):
+    """No descriptor, no system call."""
+    under = bufferevent_pair(base)
+    logs = Log(), Log()
+    client = SSLBufferEvent.filter(
+        under[0],
+        client_context(authority, version),
+        server_hostname="localhost",
+        **logs[0].callbacks,
+    )
+    server = SSLBufferEvent.filter(
+        under[1], server_context(good, version), server_side=True, **logs[1].callbacks
+    )
+    for bev in (client, server):
+        bev.enable(READ)
+    data = os.urandom(300_000)
+    client.write(data)
+    server.write(data)
+    run_until(base, lambda: len(logs[0].received) == len(logs[1].received) == len(data))
+    assert logs[0].received == logs[1].received == data
+    assert client.fileno() == -1
+    client.close()
+    server.close()
+
+
+def test_one_filter_at_a_time(base, pair, authority, good):
+    under = SocketBufferEvent(base, pair[0])
+    one = SSLBufferEvent.filter(under, client_context(authority), server_hostname="localhost")
+    with pytest.raises(ValueError, match="filter already"):
+        SSLBufferEvent.filter(under, client_context(authority), server_hostname="localhost")
+    with pytest.raises(ValueError, match="its filter's"):
+        under.set_callbacks()
+    one.close()

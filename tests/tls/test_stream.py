@@ -5,6 +5,7 @@ import shutil
 import socket
 import ssl
 import subprocess
+import time
 
 import pytest
 from tls_peers import (
@@ -30,9 +31,11 @@ from cyevent import (
     READ,
     WRITE,
     EvBuffer,
+    EventBase,
     Listener,
     SocketBufferEvent,
     SSLBufferEvent,
+    TokenBucket,
 )
 
 OPTIONS = [
@@ -666,3 +669,110 @@ else:
     sys.exit("no ImportError")
 """
     )
+
+
+# --- the rest of a bufferevent --------------------------------------------------------------------
+
+
+def test_priority(method, pair, authority, good):
+    base = EventBase(method, priorities=3)
+    bev = SSLBufferEvent(base, None, client_context(authority), server_hostname="localhost")
+    bev.priority = 2
+    assert bev.priority == 2
+    bev.fd = pair[0].detach()
+    assert bev.priority == 2
+    bev.close()
+    base.close()
+
+
+def test_written_by_another_thread(base, tls_pair):
+    client, server, mine, theirs = tls_pair(options=BEV_OPT_THREADSAFE | BEV_OPT_DEFER_CALLBACKS)
+    data = os.urandom(1_000_000)
+
+    def write():
+        for at in range(0, len(data), 5000):
+            client.write(data[at : at + 5000])
+
+    theirs_read = theirs.read
+
+    def read(bev):
+        theirs_read(bev)
+        if len(theirs.received) == len(data):
+            base.loopbreak()
+
+    server.set_callbacks(read=read, event=theirs.event)
+    writer = Peer(write)
+    base.dispatch()
+    writer.outcome()
+    assert theirs.received == data
+
+
+def test_closed_by_another_thread(base, tls_pair):
+    client, server, mine, theirs = tls_pair(options=BEV_OPT_THREADSAFE | BEV_OPT_DEFER_CALLBACKS)
+    server.set_callbacks(
+        read=lambda bev: bev.write(bev.read()), event=lambda bev, what: bev.close()
+    )
+
+    def event(bev, what):
+        if what & BEV_EVENT_CONNECTED:
+            bev.write(b"x" * 1000)
+
+    rounds = []
+
+    def read(bev):
+        rounds.append(bev.read())
+        bev.write(rounds[-1])
+
+    client.set_callbacks(read=read, event=event)
+    # The server's callback closes it at once: it hears of being connected first.
+    server.set_callbacks(
+        read=lambda bev: bev.write(bev.read()),
+        event=lambda bev, what: None if what & BEV_EVENT_CONNECTED else bev.close(),
+    )
+
+    def close():
+        while len(rounds) < 100:
+            time.sleep(0.001)
+        client.close()
+
+    closer = Peer(close)
+    base.dispatch()
+    closer.outcome()
+    assert client.closed and server.closed
+
+
+@pytest.mark.parametrize("side", ["reading", "writing"])
+def test_rate_limits(base, tls_pair, side):
+    """2000 bytes a tick, of which the first tick's are there at once; records cost a little more."""
+    client, server, mine, theirs = tls_pair()
+    run_until(base, lambda: mine.events and theirs.events)
+    began = time.monotonic()
+    if side == "reading":
+        server.set_rate_limit(TokenBucket(2000, tick=0.05))
+    else:
+        client.set_rate_limit(TokenBucket(write_rate=2000, tick=0.05))
+    client.write(bytes(10_000))
+    run_until(base, lambda: len(theirs.received) == 10_000)
+    assert time.monotonic() - began >= 0.15
+    assert theirs.events == mine.events == [BEV_EVENT_CONNECTED]
+
+
+def test_connect_by_name(base, authority, good):
+    log = Log()
+    bevs = []
+
+    def accept(listener, fd, address):
+        bevs.append(SSLBufferEvent(base, fd, server_context(good), server_side=True))
+        bevs[0].write(b"hello")
+
+    listener = Listener(base, ("127.0.0.1", 0), accept)
+    bev = SSLBufferEvent(
+        base, None, client_context(authority), server_hostname="localhost", **log.callbacks
+    )
+    bev.enable(READ)
+    bev.connect_hostname("localhost", listener.address[1], family=socket.AF_INET)
+    run_until(base, lambda: log.received == b"hello")
+    assert log.events == [BEV_EVENT_CONNECTED]
+    listener.close()
+    for one in (bev, *bevs):
+        one.close()
