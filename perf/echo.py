@@ -23,6 +23,7 @@ GROUPS = {
     "python": ("cyevent-python", "uvloop"),
 }
 BYTES = 1024
+FEW = 500  # connections after which a server's memory grows by those alone that follow
 TICK = 1 / os.sysconf("SC_CLK_TCK")
 
 
@@ -98,6 +99,11 @@ class Server:
         share = user / (user + system) if user + system else 0.0
         return Cost(exact * share, exact * (1 - share))
 
+    def memory(self) -> int:
+        """Returns the bytes of memory that it has."""
+        pages = Path(f"/proc/{self.process.pid}/statm").read_text().split()[1]
+        return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
     def __enter__(self) -> Server:
         return self
 
@@ -160,6 +166,14 @@ def measure(group: str, kind: str, connections: int, count: int, rounds: int) ->
     return figure
 
 
+def memory(name: str, connections: int) -> float:
+    """Returns the bytes of a server's memory that an idle connection takes, with empty buffers."""
+    with Server(name) as server, Load(server.port, "echo", FEW, 1):
+        before = server.memory()
+        with Load(server.port, "echo", connections, 1):
+            return (server.memory() - before) / connections
+
+
 def report(figure: Figure) -> str:
     """Returns the figure's table."""
     what = "message" if figure.kind == "broadcast" else "round trip"
@@ -192,13 +206,19 @@ def main() -> int:
                 measure("python", "broadcast", options.crowd, options.broadcasts, options.rounds)
             )
             print(report(figures[-1]), flush=True)
+        idle = {
+            name: memory(name, options.idle) for group in options.groups for name in GROUPS[group]
+        }
     except _build.BuildError as error:
         print(error, file=sys.stderr)
         return 1
+    rows = [[name, f"{size:.0f}"] for name, size in idle.items()]
+    print("an idle connection's memory, bytes\n" + _stats.table(["", "bytes"], rows))
     document = {
         "benchmark": "echo",
         "machine": _results.machine(),
         "versions": _results.versions("the system's"),
+        "idle_connection_bytes": idle,
         "figures": [figure.as_json() for figure in figures],
     }
     _results.write_json(options.json, document)
@@ -231,6 +251,7 @@ def parser() -> argparse.ArgumentParser:
         "--broadcasts", type=int, default=200, help="in a round; 0: none (%(default)s)"
     )
     top.add_argument("--crowd", type=int, default=1000, help="who hears a broadcast (%(default)s)")
+    top.add_argument("--idle", type=int, default=4000, help="idle connections (%(default)s)")
     top.add_argument("--rounds", type=int, default=9, help="(%(default)s)")
     top.add_argument(
         "--json", type=Path, default=_results.DEFAULT_DIRECTORY / "echo.json", help="%(default)s"

@@ -19,7 +19,7 @@ from cyevent.buffer.evbuffer cimport (
     EVBUFFER_MAX, evbuffer_chain_insert_, evbuffer_discard_nolock_,
 )
 from cyevent.buffer.types cimport *
-from cyevent.core.sys cimport EINTR, MSG_NOSIGNAL, read, readv, write, writev, send
+from cyevent.core.sys cimport EINTR, MSG_NOSIGNAL, read, readv, recv, write, writev, send
 from cyevent.core.threads cimport EVLOCK_LOCK, EVLOCK_UNLOCK
 
 cdef extern from *:
@@ -49,6 +49,17 @@ cdef inline void adapt(evbuffer *buf, size_t n, bint filled) noexcept nogil:
         buf.read_size = size | LITTLE_CAME
 
 
+cdef inline ssize_t read_one(evbuffer *buf, evutil_socket_t fd, void *data, size_t n) noexcept nogil:
+    """recv() is the shorter way through the kernel."""
+    cdef ssize_t result
+    if not buf.plain_fd:
+        result = recv(fd, data, n, 0)
+        if result >= 0 or errno != ENOTSOCK:
+            return result
+        buf.plain_fd = True
+    return read(fd, data, n)
+
+
 cdef int read_nolock(evbuffer *buf, evutil_socket_t fd, size_t limit) noexcept nogil:
     cdef evbuffer_chain *chain = buf.last_with_datap[0]
     cdef evbuffer_chain *fresh = NULL
@@ -75,9 +86,9 @@ cdef int read_nolock(evbuffer *buf, evutil_socket_t fd, size_t limit) noexcept n
         offered += vec[1].iov_len
     while True:
         if fresh == NULL:
-            n = read(fd, chain_space_ptr(chain), space)
+            n = read_one(buf, fd, chain_space_ptr(chain), space)
         elif space == 0:
-            n = read(fd, vec[1].iov_base, vec[1].iov_len)
+            n = read_one(buf, fd, vec[1].iov_base, vec[1].iov_len)
         else:
             vec[0].iov_base = chain_space_ptr(chain)
             vec[0].iov_len = space

@@ -141,7 +141,7 @@ cdef struct evbuffer:
     unsigned char freeze_start
     unsigned char freeze_end
     unsigned char deferred_cbs
-    unsigned char plain_fd         # writes go to something that is no socket
+    unsigned char plain_fd         # its descriptor turned out to be no socket
     unsigned short walking         # depth of callbacks that run
     unsigned char dead_callbacks   # some are to be freed when walking is 0 again
     int refcnt

@@ -9,6 +9,9 @@ from cyevent.core.reactor cimport EventBase, py_enter, py_leave, py_loop
 cdef extern from "Python.h":
     int PyGILState_Ensure() noexcept nogil
 
+cdef enum:
+    ALL_OPTIONS = 15           # BEV_OPT_*
+
 # Checks what all constructors take; the BEV_OPT_* bits of `options`.
 cdef int check_options(object options, object read, object write, object event) except -1
 # The struct's event callback: calls the Python one of the object that `arg` is, and settles.

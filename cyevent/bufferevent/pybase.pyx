@@ -43,8 +43,10 @@ cdef extern from *:
     int EAI_SYSTEM
     const char *gai_strerror(int code) noexcept nogil
 
+# The default of read(), told by its identity.
+cdef object EVERYTHING = -1
+
 cdef enum:
-    ALL_OPTIONS = 15           # BEV_OPT_*
     SIZE_MAX = 0x7fffffffffffffff
 
 
@@ -309,10 +311,15 @@ cdef class BufferEvent:
         self.output.add_buffer(data)
         self.keep()
 
-    def read(self, n=-1):
+    def read(self, n=EVERYTHING):
         """Removes and returns the first n bytes of the input, or as many as there are."""
-        cdef Py_ssize_t count = <Py_ssize_t>integer(n, "n", -1, SIZE_MAX)
-        cdef bufferevent *bev = self.enter()
+        cdef bufferevent *bev = self.bev
+        cdef Py_ssize_t count = -1
+        if n is not EVERYTHING:
+            count = <Py_ssize_t>integer(n, "n", -1, SIZE_MAX)
+        if bev != NULL and BEV_UPCAST(bev).lock == NULL:
+            return take_bytes(bev.input, count)
+        bev = self.enter()
         try:
             return take_bytes(bev.input, count)
         finally:

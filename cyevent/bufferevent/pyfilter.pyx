@@ -10,6 +10,7 @@ from cyevent.bufferevent.bufferevent cimport *
 from cyevent.bufferevent.filter cimport bufferevent_filter_new
 from cyevent.bufferevent.pybase cimport BufferEvent, check_options, enter_python, leave_python
 from cyevent.bufferevent.types cimport *
+from cyevent.core.types cimport EV_READ, EV_WRITE
 
 ctypedef int (*run_filter_fn)(void *thing, bint incoming, ev_ssize_t limit, int mode) noexcept nogil
 
@@ -119,6 +120,13 @@ cdef class FilterBufferEvent(BufferEvent):
 
     cdef bint writes(self) noexcept:
         return self.below is not None and (BufferEvent.writes(self) or self.below.writes())
+
+    cdef int closing(self) except -1:
+        # If the struct is in use yet, by a callback that this is called from, it enters our functions no more.
+        BEV_LOCK(self.bev)
+        bufferevent_disable(self.bev, EV_READ | EV_WRITE)
+        BEV_UNLOCK(self.bev)
+        return 0
 
     cdef void closed_(self) noexcept:
         cdef BufferEvent below = self.below

@@ -2,8 +2,9 @@
 
 from cyevent.bufferevent.bufferevent cimport *
 from cyevent.bufferevent.pair cimport bufferevent_pair_new
-from cyevent.bufferevent.pybase cimport BufferEvent, check_options
+from cyevent.bufferevent.pybase cimport ALL_OPTIONS, BufferEvent
 from cyevent.bufferevent.types cimport *
+from cyevent.core.arguments cimport integer
 from cyevent.core.reactor cimport EventBase
 from cyevent.core.types cimport event_base, EVLIST_ACTIVE, EVLIST_ACTIVE_LATER
 
@@ -46,7 +47,7 @@ def bufferevent_pair(EventBase base not None, options=0):
     other end reads and its input is below the high watermark. They share a lock with BEV_OPT_THREADSAFE.
     """
     cdef event_base *native = base.checked()
-    cdef int flags = check_options(int(options) | BEV_OPT_DEFER_CALLBACKS, None, None, None)
+    cdef int flags = <int>integer(options, "options", 0, ALL_OPTIONS) | BEV_OPT_DEFER_CALLBACKS
     cdef bufferevent *ends[2]
     cdef PairBufferEvent left = PairBufferEvent.__new__(PairBufferEvent)
     cdef PairBufferEvent right = PairBufferEvent.__new__(PairBufferEvent)

@@ -13,3 +13,5 @@ cdef class RateLimitGroup:
     cdef EventBase owner
     cdef TokenBucket limit_
     cdef object __weakref__
+
+    cdef bufferevent_rate_limit_group *live(self) except NULL

@@ -1,18 +1,20 @@
 """TokenBucket and RateLimitGroup."""
 
+from typing_extensions import Self
+
 from cyevent._typing import Seconds
 from cyevent.bufferevent.pybase import BufferEvent
 from cyevent.core.reactor import EventBase
 
 class TokenBucket:
-    def __init__(
-        self,
+    def __new__(
+        cls,
         read_rate: int | None = None,
         read_burst: int | None = None,
         write_rate: int | None = None,
         write_burst: int | None = None,
         tick: Seconds = 1.0,
-    ) -> None: ...
+    ) -> Self: ...
     @property
     def read_rate(self) -> int: ...
     @property

@@ -27,15 +27,13 @@ cdef class TokenBucket:
     of which has a bucket of its own.
     """
 
-    def __init__(self, read_rate=None, read_burst=None, write_rate=None, write_burst=None, tick=1.0):
+    def __cinit__(self, read_rate=None, read_burst=None, write_rate=None, write_burst=None, tick=1.0):
         cdef timeval tv
         cdef long long ns = duration_ns(tick, "tick")
         cdef object reading = rate(read_rate, "read_rate")
         cdef object writing = rate(write_rate, "write_rate")
         cdef object read_most = reading if read_burst is None else rate(read_burst, "read_burst")
         cdef object write_most = writing if write_burst is None else rate(write_burst, "write_burst")
-        if self.cfg != NULL:
-            raise RuntimeError("TokenBucket.__init__() was called twice")
         if read_most < reading:
             raise ValueError(f"read_burst must be at least read_rate, not {read_most}")
         if write_most < writing:
@@ -96,15 +94,28 @@ cdef class RateLimitGroup:
         self.owner = base
         self.limit_ = limit
 
-    def __dealloc__(self):
-        if self.group != NULL:
-            bufferevent_rate_limit_group_free(self.group)
+    def __del__(self):
+        cdef bufferevent_rate_limit_group *group = self.group
+        self.group = NULL
+        if group == NULL:
+            return
+        with nogil:
+            # Members refer to this object: there are some only when the collector takes all of them together.
+            while group.first != NULL:
+                bufferevent_remove_from_rate_limit_group(<bufferevent *>group.first.wake.arg)
+            bufferevent_rate_limit_group_free(group)
+
+    cdef bufferevent_rate_limit_group *live(self) except NULL:
+        if self.group == NULL:
+            raise ValueError("the group is not initialized")
+        return self.group
 
     def add(self, BufferEvent bev not None):
         """Makes a bufferevent a member; it leaves the group that it was in. Its own limit stays."""
+        cdef bufferevent_rate_limit_group *group = self.live()
         cdef int result
         bev.enter()
-        result = bufferevent_add_to_rate_limit_group(bev.bev, self.group)
+        result = bufferevent_add_to_rate_limit_group(bev.bev, group)
         BEV_UNLOCK(bev.bev)
         if result < 0:
             raise MemoryError()
@@ -121,7 +132,7 @@ cdef class RateLimitGroup:
         bev.group = None
 
     def __len__(self):
-        return self.group.n_members
+        return self.live().n_members
 
     def __contains__(self, bev):
         return isinstance(bev, BufferEvent) and (<BufferEvent>bev).group is self
@@ -136,50 +147,50 @@ cdef class RateLimitGroup:
 
     @limit.setter
     def limit(self, TokenBucket limit not None):
-        bufferevent_rate_limit_group_set_cfg(self.group, limit.cfg)
+        bufferevent_rate_limit_group_set_cfg(self.live(), limit.cfg)
         self.limit_ = limit
 
     @property
     def min_share(self):
         """The least bytes that a member passes at once, though never more than a tick's tokens (64)."""
-        return self.group.configured_min_share
+        return self.live().configured_min_share
 
     @min_share.setter
     def min_share(self, n):
         bufferevent_rate_limit_group_set_min_share(
-            self.group, integer(n, "min_share", 0, MOST))
+            self.live(), integer(n, "min_share", 0, MOST))
 
     @property
     def read_limit(self):
         """The tokens that reading has left."""
-        return bufferevent_rate_limit_group_get_read_limit(self.group)
+        return bufferevent_rate_limit_group_get_read_limit(self.live())
 
     @property
     def write_limit(self):
         """The tokens that writing has left."""
-        return bufferevent_rate_limit_group_get_write_limit(self.group)
+        return bufferevent_rate_limit_group_get_write_limit(self.live())
 
     def decrement_read_limit(self, n):
         """Takes n tokens from reading; gives them if negative."""
         bufferevent_rate_limit_group_decrement_read(
-            self.group, integer(n, "n", -MOST, MOST))
+            self.live(), integer(n, "n", -MOST, MOST))
 
     def decrement_write_limit(self, n):
         """Takes n tokens from writing; gives them if negative."""
         bufferevent_rate_limit_group_decrement_write(
-            self.group, integer(n, "n", -MOST, MOST))
+            self.live(), integer(n, "n", -MOST, MOST))
 
     @property
     def totals(self):
         """The bytes that members have (read, written) since the beginning, or since `reset_totals`."""
         cdef uint64_t read = 0
         cdef uint64_t written = 0
-        bufferevent_rate_limit_group_get_totals(self.group, &read, &written)
+        bufferevent_rate_limit_group_get_totals(self.live(), &read, &written)
         return read, written
 
     def reset_totals(self):
         """Begins to count anew."""
-        bufferevent_rate_limit_group_reset_totals(self.group)
+        bufferevent_rate_limit_group_reset_totals(self.live())
 
     @property
     def base(self):

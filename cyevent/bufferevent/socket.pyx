@@ -1,4 +1,13 @@
-"""Bufferevents on sockets: readiness into reads and writes."""
+"""Bufferevents on sockets: readiness into reads and writes.
+
+Facts: a socket nearly always takes what is written, and has nothing to read before the backend says so. A read
+that leaves room in the buffer has emptied the socket; to make sure would cost a call, which a level-triggered
+backend makes superfluous.
+
+What follows: a write is tried before EV_WRITE is asked for, once for all that a callback has added; a read is
+one call for each time the socket is readable. A connection that sends and answers in turn costs a wait, a read
+and a write, and no call to the backend besides.
+"""
 
 from libc.errno cimport errno
 from libc.limits cimport INT_MAX
@@ -280,7 +289,7 @@ cdef void set_descriptor(bufferevent *bev, evutil_socket_t fd) noexcept nogil:
     event_del(&bev.ev_read)
     event_del(&bev.ev_write)
     assign_events(bev, fd)
-    bev.output.plain_fd = False
+    bev.input.plain_fd = bev.output.plain_fd = False
     if fd >= 0:
         bufferevent_enable(bev, bev.enabled)
 

@@ -395,6 +395,29 @@ def test_closing_within(base, linked, where):
     assert right.closed and filter.closed
 
 
+def test_dropped_while_it_filters(base, pair):
+    """Closed by its write callback with more to filter, and without another reference."""
+    calls = []
+
+    def output(source, target, limit, mode):
+        calls.append(len(source))
+        target.add(source.remove(1))
+
+    def written(bev):
+        bev.write(b"more that nobody will see")
+        bev.close()
+
+    filter = FilterBufferEvent(SocketBufferEvent(base, pair[0]), None, output)
+    filter.set_callbacks(write=written)
+    filter.write(b"x")
+    del filter
+    gc.collect()
+    turn(base)
+    assert calls == [1]
+    assert pair[1].recv(10) in (b"x", b"")
+    assert pair[1].recv(10) == b""
+
+
 def test_without_references(base, pair):
     """Kept while it reads; it keeps the one below."""
     filter = FilterBufferEvent(SocketBufferEvent(base, pair[0]), shifted(1))

@@ -206,6 +206,30 @@ def test_members_hold_the_group(base, linked):
     assert gone() is None
 
 
+def test_cycles_are_collected(method, pair):
+    """Group, members and base at once, in whatever order."""
+    base = EventBase(method)
+    group = RateLimitGroup(base, TokenBucket(10, tick=0.01))
+    members = [SocketBufferEvent(base, sock) for sock in pair]
+    for bev in members:
+        group.add(bev)
+        bev.set_rate_limit(TokenBucket(5, tick=0.01))
+        bev.enable(READ)
+        bev.write(bytes(100))
+    base.loop(EVLOOP_NONBLOCK)
+    gone = [weakref.ref(thing) for thing in (base, group, *members)]
+    del base, group, members, bev
+    gc.collect()
+    assert [ref() for ref in gone] == [None] * 4
+
+
+def test_not_initialized():
+    group = RateLimitGroup.__new__(RateLimitGroup)
+    for use in (lambda: len(group), lambda: group.totals, lambda: group.min_share):
+        with pytest.raises(ValueError, match="initialized"):
+            use()
+
+
 def test_bad_arguments(base, linked):
     left, _ = linked
     bucket = TokenBucket(100)
