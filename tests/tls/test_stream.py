@@ -776,3 +776,26 @@ def test_connect_by_name(base, authority, good):
     listener.close()
     for one in (bev, *bevs):
         one.close()
+
+
+def test_renegotiation(base, tls_pair):
+    client, server, mine, theirs = tls_pair("1.2")
+    with pytest.raises(RuntimeError):
+        server.renegotiate()
+    run_until(base, lambda: mine.events and theirs.events)
+    server.renegotiate()
+    client.write(b"meanwhile")
+    run_until(base, lambda: len(theirs.events) == 2)
+    assert theirs.events == [BEV_EVENT_CONNECTED] * 2
+    assert server.connection.total_renegotiations() == 1
+    client.write(b", and after")
+    run_until(base, lambda: theirs.received == b"meanwhile, and after")
+
+
+def test_no_renegotiation_in_tls_1_3(base, tls_pair):
+    client, server, mine, theirs = tls_pair("1.3")
+    run_until(base, lambda: mine.events and theirs.events)
+    with pytest.raises(RuntimeError):
+        client.renegotiate()
+    client.write(b"unharmed")
+    run_until(base, lambda: theirs.received == b"unharmed")

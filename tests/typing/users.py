@@ -4,6 +4,8 @@ import signal
 import socket
 from datetime import timedelta
 
+from OpenSSL import SSL
+
 from cyevent import (
     EOL_CRLF,
     EVLOOP_ONCE,
@@ -18,6 +20,8 @@ from cyevent import (
     PrepareWatcher,
     Signal,
     SocketBufferEvent,
+    SSLBufferEvent,
+    SSLError,
     Timer,
     get_include,
 )
@@ -72,3 +76,16 @@ def buffers() -> bytes:
     with buf.reserve(100) as vectors:
         vectors[0][:2] = b"ok"
     return bytes(buf) + buf.remove(3) + bytes(views[0]) + get_include().encode()
+
+
+def tls(base: EventBase, context: SSL.Context) -> bytes | None:
+    def event(bev: SSLBufferEvent, what: int) -> None:
+        error = bev.error
+        if isinstance(error, SSLError):
+            print(error.errors, error.verify_message)
+
+    client = SSLBufferEvent(base, server_hostname="example.org", alpn=["h2"], event=event)
+    client.connect_hostname("example.org", 443)
+    server = SSLBufferEvent.filter(SocketBufferEvent(base, 5), context, server_side=True)
+    server.allow_dirty_shutdown = True
+    return client.alpn_protocol if server.established else None
