@@ -202,3 +202,11 @@ from cyevent.bufferevent.socket cimport (
     bufferevent_socket_new, bufferevent_socket_connect, bufferevent_priority_set,
     bufferevent_base_set,
 )
+from cyevent.bufferevent.ssl cimport (
+    bufferevent_ssl_state, BUFFEREVENT_SSL_OPEN, BUFFEREVENT_SSL_CONNECTING, BUFFEREVENT_SSL_ACCEPTING,
+    BUFFEREVENT_SSL_DIRTY_SHUTDOWN, BUFFEREVENT_SSL_BATCH_WRITE, bufferevent_openssl_filter_new,
+    bufferevent_openssl_socket_new, bufferevent_openssl_get_allow_dirty_shutdown,
+    bufferevent_openssl_set_allow_dirty_shutdown, bufferevent_openssl_get_ssl, bufferevent_ssl_renegotiate,
+    bufferevent_get_openssl_error, bufferevent_ssl_get_flags, bufferevent_ssl_set_flags,
+    bufferevent_ssl_clear_flags,
+)

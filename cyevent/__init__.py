@@ -20,6 +20,7 @@ from cyevent.bufferevent.pybufferevent import SocketBufferEvent
 from cyevent.bufferevent.pyfilter import FilterBufferEvent
 from cyevent.bufferevent.pypair import PairBufferEvent, bufferevent_pair
 from cyevent.bufferevent.pyratelimit import RateLimitGroup, TokenBucket
+from cyevent.bufferevent.pyssl import SSLBufferEvent, SSLError
 from cyevent.core.constants import *  # noqa: F403
 from cyevent.core.diagnostics import (
     debug_mode,
@@ -54,6 +55,8 @@ __all__ = [
     "PrepareWatcher",
     "RateLimitGroup",
     "Reservation",
+    "SSLBufferEvent",
+    "SSLError",
     "Signal",
     "SocketBufferEvent",
     "Timer",

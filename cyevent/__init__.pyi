@@ -18,6 +18,8 @@ from cyevent.bufferevent.pypair import PairBufferEvent as PairBufferEvent
 from cyevent.bufferevent.pypair import bufferevent_pair as bufferevent_pair
 from cyevent.bufferevent.pyratelimit import RateLimitGroup as RateLimitGroup
 from cyevent.bufferevent.pyratelimit import TokenBucket as TokenBucket
+from cyevent.bufferevent.pyssl import SSLBufferEvent as SSLBufferEvent
+from cyevent.bufferevent.pyssl import SSLError as SSLError
 from cyevent.core.constants import *
 from cyevent.core.diagnostics import debug_mode as debug_mode
 from cyevent.core.diagnostics import enable_debug_logging as enable_debug_logging

@@ -1,14 +1,20 @@
 """The command line: ``python -m cyevent info`` and ``python -m cyevent chat``."""
 
+from __future__ import annotations
+
 import argparse
 import contextlib
 import resource
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from cyevent import EventBase, __version__
 from cyevent.chat import ChatServer, Limits, serve
 from cyevent.info import print_info
+
+if TYPE_CHECKING:
+    from OpenSSL import SSL
 
 
 def positive(text: str) -> int:
@@ -71,6 +77,12 @@ def parser() -> argparse.ArgumentParser:
         metavar="BYTES_PER_SECOND",
         help="bytes a second that all clients together may say, shared evenly (any number)",
     )
+    room.add_argument(
+        "--tls",
+        nargs=2,
+        metavar=("CERT", "KEY"),
+        help="speak TLS alone, with a certificate (or a chain) and its key in PEM files",
+    )
     return top
 
 
@@ -81,12 +93,44 @@ def raise_descriptor_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def chat(host: str, port: int, method: str | None, limits: Limits) -> int:
+def server_context(cert: str, key: str) -> SSL.Context:
+    """A context that serves with a certificate; OSError if it cannot."""
+    from OpenSSL import SSL
+
+    context = SSL.Context(SSL.TLS_SERVER_METHOD)
+    context.set_min_proto_version(SSL.TLS1_2_VERSION)
+    for path, use in (
+        (cert, context.use_certificate_chain_file),
+        (key, context.use_privatekey_file),
+    ):
+        with open(path, "rb"):
+            pass
+        try:
+            use(path)
+        except SSL.Error as error:
+            raise OSError(f"{path}: {error.args[0][-1][-1] if error.args[0] else error}") from error
+    try:
+        context.check_privatekey()
+    except SSL.Error as error:
+        raise OSError(f"{key} is not the key of {cert}") from error
+    return context
+
+
+def chat(
+    host: str, port: int, method: str | None, limits: Limits, tls: Sequence[str] | None = None
+) -> int:
     """Serves the chat until SIGINT or SIGTERM."""
+    context = None
+    if tls is not None:
+        try:
+            context = server_context(*tls)
+        except (OSError, ImportError) as error:
+            print(f"no TLS: {error}", file=sys.stderr)
+            return 1
     raise_descriptor_limit()
     with EventBase(method, threadsafe=False) as base:
         try:
-            server = ChatServer(base, (host, port), limits)
+            server = ChatServer(base, (host, port), limits, context)
         except OSError as error:
             print(f"cannot listen on {host}:{port}: {error}", file=sys.stderr)
             return 1
@@ -109,7 +153,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         rate=options.rate_limit,
         group_rate=options.group_rate_limit,
     )
-    return chat(options.host, options.port, options.method, limits)
+    return chat(options.host, options.port, options.method, limits, options.tls)
 
 
 if __name__ == "__main__":

@@ -94,6 +94,7 @@ CPLUSPLUS_WORDS = (
 PORTING_HEADERS = (
     "buffer",
     "bufferevent",
+    "bufferevent_ssl",
     "event",
     "event_struct",
     "listener",
@@ -504,7 +505,7 @@ def macros(node):
     return "".join(lines)
 
 
-PUBLIC_ENUM = ("EV", "BEV", "LEV")
+PUBLIC_ENUM = ("EV", "BEV", "LEV", "BUFFEREVENT_")
 INTERNAL_ENUM = ("BEV_SUSPEND_", "EVENT_DEL_", "EVLIST_", "EVWATCH_", "EV_CLOSURE_")
 
 

@@ -14,6 +14,8 @@ cdef enum:
 
 # Checks what all constructors take; the BEV_OPT_* bits of `options`.
 cdef int check_options(object options, object read, object write, object event) except -1
+# The struct's event callback: calls the Python one of the object that `arg` is, and settles.
+cdef void event_happened(bufferevent *bev, short what, void *arg) noexcept nogil
 
 # Enters the interpreter for a callback of the bufferevent's; the result goes to leave_python(). A callback
 # usually comes from the loop; one that another thread's call triggers runs in that thread, whose state is not

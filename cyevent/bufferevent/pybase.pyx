@@ -92,7 +92,7 @@ cdef void run_write(PyObject *thing) noexcept:
         self.owner.failed(exception, callback)
 
 
-cdef void happened(bufferevent *bev, short what, void *arg) noexcept nogil:
+cdef void event_happened(bufferevent *bev, short what, void *arg) noexcept nogil:
     cdef int token = enter_python(bev)
     (<void (*)(PyObject *, short) noexcept nogil>run_event)(<PyObject *>arg, what)
     leave_python(token)
@@ -197,7 +197,7 @@ cdef class BufferEvent:
             write = writable
         # The event callback is always there: it ends the base's reference.
         if not self.filtered:
-            bufferevent_setcb(self.bev, read, write, happened, <void *>self)
+            bufferevent_setcb(self.bev, read, write, event_happened, <void *>self)
 
     # Callbacks.
 

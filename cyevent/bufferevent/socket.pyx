@@ -330,6 +330,7 @@ cdef bufferevent *bufferevent_socket_new(event_base *base, evutil_socket_t fd,
         mm_free(p)
         return NULL
     bev = &p.bev
+    p.events_work = True
     if evbuffer_add_cb(bev.output, output_changed, bev) == NULL:
         # Freed as bufferevent_free() would, but the descriptor stays the caller's.
         p.options &= ~BEV_OPT_CLOSE_ON_FREE
@@ -374,7 +375,7 @@ cdef int bufferevent_socket_connect(bufferevent *bev, const sockaddr *address,
 cdef int bufferevent_priority_set(bufferevent *bev, int priority) noexcept nogil:
     cdef int result = -1
     BEV_LOCK(bev)
-    if bev.be_ops == &socket_ops and event_priority_set(&bev.ev_read, priority) == 0 \
+    if BEV_UPCAST(bev).events_work and event_priority_set(&bev.ev_read, priority) == 0 \
             and event_priority_set(&bev.ev_write, priority) == 0:
         event_deferred_cb_set_priority_(&BEV_UPCAST(bev).deferred, priority)
         result = 0

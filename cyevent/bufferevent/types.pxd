@@ -178,6 +178,7 @@ cdef struct bufferevent_private:
     unsigned char connection_refused   # found out by the reading side
     unsigned char in_callback          # the loop is inside a callback of ours, and writes after it
     unsigned char write_wanted         # something was added meanwhile
+    unsigned char events_work          # ev_read and ev_write do the work, and not just time out
     unsigned char finalizing           # refcnt was 0; memory goes when nothing can be running
     short eventcb_pending
     unsigned short read_suspended      # BEV_SUSPEND_*

@@ -33,26 +33,35 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
+from typing import TYPE_CHECKING
 
 from cyevent import (
+    BEV_EVENT_CONNECTED,
     BEV_EVENT_ERROR,
+    BEV_FINISHED,
     BEV_OPT_CLOSE_ON_FREE,
     EOL_CRLF,
     READ,
     TIMEOUT,
     WRITE,
+    BufferEvent,
     EventBase,
     Listener,
     RateLimitGroup,
     Signal,
     SocketBufferEvent,
+    SSLBufferEvent,
     Timer,
     TokenBucket,
 )
 from cyevent.chat.round import Cut, Round
 
+if TYPE_CHECKING:
+    from OpenSSL import SSL
+
 ROUND_BYTES = 64 * 1024  # a turn takes in no more lines than this, give or take one
 INPUT_BYTES = 16 * 1024  # read ahead from a client that waits its turn
+HANDSHAKE = 10.0  # seconds without a byte in which a client's TLS handshake is given up
 LINGER = 5.0  # seconds for a leaving client to take what is queued for it
 GOODBYE = 1.0  # seconds for all of them, when the server ends
 TRIM_FROM = 256  # clients; memory is given back when half of so many or more have left
@@ -76,6 +85,7 @@ class Limits:
 class State(enum.Enum):
     """Where a client stands; it moves downwards only."""
 
+    GREETING = enum.auto()  # the TLS handshake is under way; nobody has heard of it
     PRESENT = enum.auto()
     ENDED = enum.auto()  # sends nothing more; what it sent is still to be heeded
     FAILED = enum.auto()  # the same, and it receives nothing more either
@@ -86,35 +96,51 @@ class State(enum.Enum):
 MEMBERS = frozenset((State.PRESENT, State.ENDED, State.FAILED))
 
 
-class Client(SocketBufferEvent):
+SLOTS = ("cuts", "discarding", "half_closed", "linger", "name", "server", "state", "waits")
+
+
+class Client(BufferEvent):
     """A connection, and who is at its other end. One object for both: there may be thousands."""
 
-    __slots__ = ("cuts", "discarding", "half_closed", "linger", "name", "server", "state", "waits")
+    __slots__ = ()
 
-    def __init__(self, server: ChatServer, fd: int, name: str) -> None:
-        super().__init__(server.base, fd, BEV_OPT_CLOSE_ON_FREE)
+    server: ChatServer
+    name: str
+    state: State
+    discarding: bool
+    half_closed: bool
+    waits: bool
+    cuts: list[Cut]
+    linger: Timer | None
+
+    def introduce(self, server: ChatServer) -> None:
+        """Begins; after the connection's constructor."""
         self.server = server
-        self.name = name
-        self.state = State.PRESENT
+        self.name = ""
+        self.state = State.GREETING
         self.discarding = False  # in the middle of a line that is too long
         self.half_closed = False  # the peer has closed its end
         self.waits = False  # in the server's line for the next turn
-        self.cuts: list[Cut] = []
-        self.linger: Timer | None = None
+        self.cuts = []
+        self.linger = None
         self.set_watermark(READ, 0, INPUT_BYTES)
         # What is said is limited, not what is heard: nobody is to be dropped for the others' chatter.
         self.set_rate_limit(server.rate)
         if server.group is not None:
             server.group.add(self)
+
+    def join(self, name: str) -> None:
+        self.name = name
+        self.state = State.PRESENT
         # As functions of the class: a bound method each would cost more than all of the above.
         self.set_callbacks(read=Client.readable, event=Client.ended)
         self.enable(READ)
 
-    def readable(self: SocketBufferEvent) -> None:
+    def readable(self: BufferEvent) -> None:
         assert isinstance(self, Client)
         self.server.hear(self)
 
-    def ended(self: SocketBufferEvent, what: int) -> None:
+    def ended(self: BufferEvent, what: int) -> None:
         assert isinstance(self, Client)
         self.half_closed = True
         # A failed write may be followed by the end of what there is to read: that is no way back.
@@ -140,18 +166,21 @@ class Client(SocketBufferEvent):
         if not self.output:
             self.sent()
 
-    def discard(self: SocketBufferEvent) -> None:
+    def discard(self: BufferEvent) -> None:
         self.input.drain(len(self.input))
 
-    def sent(self: SocketBufferEvent) -> None:
+    def sent(self: BufferEvent) -> None:
         assert isinstance(self, Client)
         if self.half_closed:
             self.close()
-            return
+        else:
+            self.say_end()
+
+    def say_end(self) -> None:
         with contextlib.suppress(OSError), borrowed(self.fd) as sock:
             sock.shutdown(socket.SHUT_WR)
 
-    def gone(self: SocketBufferEvent, what: int) -> None:
+    def gone(self: BufferEvent, what: int) -> None:
         assert isinstance(self, Client)
         self.half_closed = True
         if what & BEV_EVENT_ERROR or not self.output:
@@ -168,19 +197,65 @@ class Client(SocketBufferEvent):
         self.server.closed(self)
 
 
+class PlainClient(Client, SocketBufferEvent):
+    """One that speaks in the clear."""
+
+    __slots__ = SLOTS
+
+    def __init__(self, server: ChatServer, fd: int) -> None:
+        SocketBufferEvent.__init__(self, server.base, fd, BEV_OPT_CLOSE_ON_FREE)
+        self.introduce(server)
+        server.welcome(self)
+
+
+class SecureClient(Client, SSLBufferEvent):
+    """One that speaks TLS, and is welcome after the handshake."""
+
+    __slots__ = SLOTS
+
+    def __init__(self, server: ChatServer, fd: int) -> None:
+        # A line that was cut off is none, so the end may come without close_notify.
+        SSLBufferEvent.__init__(
+            self, server.base, fd, server.tls, server_side=True, allow_dirty_shutdown=True
+        )
+        self.introduce(server)
+        server.greeting.add(self)
+        self.set_timeouts(read=HANDSHAKE)
+        self.set_callbacks(event=SecureClient.greeted)
+
+    def greeted(self: BufferEvent, what: int) -> None:
+        assert isinstance(self, SecureClient)
+        self.server.greeting.discard(self)
+        if what & BEV_EVENT_CONNECTED:
+            self.set_timeouts()
+            self.server.welcome(self)
+        else:
+            self.close()
+
+    def say_end(self) -> None:
+        self.flush(WRITE, BEV_FINISHED)
+
+
 class ChatServer:
     """Serves the chat on `address`, which begins to listen here; OSError if it cannot.
 
+    tls: the OpenSSL.SSL.Context with the server's certificate; None to speak in the clear.
     Run `base.dispatch()` to serve; it returns after `stop`.
     """
 
     def __init__(
-        self, base: EventBase, address: tuple[str, int], limits: Limits | None = None
+        self,
+        base: EventBase,
+        address: tuple[str, int],
+        limits: Limits | None = None,
+        tls: SSL.Context | None = None,
     ) -> None:
         self.base = base
+        self.tls = tls
         self.limits = limits or Limits()
         self.members: dict[str, Client] = {}  # by the name's folded case
         self.leaving: set[Client] = set()
+        self.greeting: set[Client] = set()
         self.departed: list[Client] = []  # this round is the last that they hear
         self.waiting: deque[Client] = deque()
         self.round = Round()
@@ -203,22 +278,27 @@ class ChatServer:
     def accept(self, listener: Listener, fd: int, address: object) -> None:
         with borrowed(fd) as sock:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            if len(self.members) + len(self.leaving) >= self.limits.clients:
+            there = len(self.members) + len(self.leaving) + len(self.greeting)
+            full = there >= self.limits.clients
+            if full and self.tls is None:
                 with contextlib.suppress(OSError):
                     sock.send(b"error: the chat is full\n", socket.MSG_DONTWAIT)
-                full = True
-            else:
-                full = False
         if full:
             socket.close(fd)
             return
-        client = Client(self, fd, self.guest_name())
+        if self.tls is None:
+            PlainClient(self, fd)
+        else:
+            SecureClient(self, fd)
+
+    def welcome(self, client: Client) -> None:
+        client.join(self.guest_name())
         self.members[client.name.casefold()] = client
         self.peak = max(self.peak, len(self.members))
         self.who = None
         self.announce("%s joined", client.name)
-        welcome = f"welcome {client.name}, {len(self.members)} here\n"
-        self.round.enter(client, welcome.encode())
+        greeting = f"welcome {client.name}, {len(self.members)} here\n"
+        self.round.enter(client, greeting.encode())
 
     def guest_name(self) -> str:
         while True:
@@ -407,6 +487,9 @@ class ChatServer:
             return
         self.stopping = True
         self.listener.close()
+        for client in list(self.greeting):
+            self.greeting.discard(client)
+            client.close()
         self.say(b"* the server is going down, goodbye\n")
         for client in list(self.members.values()):
             client.state = State.LEAVING
@@ -425,6 +508,7 @@ class ChatServer:
         self.crowded = bool(self.members or self.leaving)
         # Tables do not shrink by themselves.
         self.members = dict(self.members)
+        self.greeting = set(self.greeting)
         self.leaving = set(self.leaving)
         gc.collect()
         if malloc_trim is not None:

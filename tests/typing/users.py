@@ -4,6 +4,8 @@ import signal
 import socket
 from datetime import timedelta
 
+from OpenSSL import SSL
+
 from cyevent import (
     EOL_CRLF,
     EVLOOP_ONCE,
@@ -19,6 +21,8 @@ from cyevent import (
     PrepareWatcher,
     Signal,
     SocketBufferEvent,
+    SSLBufferEvent,
+    SSLError,
     Timer,
     get_include,
 )
@@ -79,3 +83,16 @@ def buffers() -> bytes:
         with FileSegment(file, 0, 1, mmap=False) as segment:
             same.add_file_segment(segment, length=segment.length)
     return bytes(buf) + buf.remove(3) + bytes(views[0]) + get_include().encode()
+
+
+def tls(base: EventBase, context: SSL.Context) -> bytes | None:
+    def event(bev: SSLBufferEvent, what: int) -> None:
+        error = bev.error
+        if isinstance(error, SSLError):
+            print(error.errors, error.verify_message)
+
+    client = SSLBufferEvent(base, server_hostname="example.org", alpn=["h2"], event=event)
+    client.connect_hostname("example.org", 443)
+    server = SSLBufferEvent.filter(SocketBufferEvent(base, 5), context, server_side=True)
+    server.allow_dirty_shutdown = True
+    return client.alpn_protocol if server.established else None
