@@ -49,7 +49,8 @@ def test_environment(names: list[str], folder: Path, env: dict[str, str]) -> dic
     """Returns the environment in which an interpreter loads what was built."""
     options = {
         # A leak at exit is mostly the interpreter's own; what the core leaves is counted by its tests.
-        "ASAN_OPTIONS": "detect_leaks=0:detect_stack_use_after_return=1",
+        # Memory that cannot be had is NULL, as it is without the sanitizer: there are tests of that.
+        "ASAN_OPTIONS": "detect_leaks=0:detect_stack_use_after_return=1:allocator_may_return_null=1",
         "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1",
         "TSAN_OPTIONS": f"suppressions={HERE / 'tsan.supp'}:halt_on_error=1:second_deadlock_stack=1"
         ":history_size=4",
