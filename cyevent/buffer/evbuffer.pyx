@@ -297,7 +297,8 @@ cdef int evbuffer_add_reference_with_offset(evbuffer *buf, const void *data, siz
     EVLOCK_LOCK(buf.lock)
     if buf.freeze_end or datlen > EVBUFFER_MAX - buf.total_len:
         # Still the caller's.
-        mm_free(chain)
+        reference.cleanup = NULL
+        evbuffer_chain_free_(chain)
     else:
         result = 0
         if datlen:
