@@ -90,9 +90,6 @@ cdef extern from *:
     int pool_key_create(void (*f)(void *) noexcept nogil) noexcept nogil
     int pool_key_set(void *pool) noexcept nogil
 
-cdef enum:
-    LINE = 64                  # bytes in a cache line
-
 cdef size_t min_alloc = CHAIN_MIN_ALLOC
 cdef int pool_depth = CHAIN_POOL_DEPTH
 cdef int pool_epoch = 0            # atomic
@@ -233,7 +230,7 @@ cdef evbuffer_chain *evbuffer_chain_new_(size_t size) noexcept nogil:
     cdef int index = 0
     cdef unsigned flags
     cdef unsigned char *buffer
-    if size > <size_t>CHAIN_MAX - CHAIN_AUTO_ALLOC - sizeof(evbuffer_chain) - LINE:
+    if size > <size_t>CHAIN_MAX - CHAIN_AUTO_ALLOC - sizeof(evbuffer_chain) - CHAIN_LINE:
         set_errno(ENOMEM)
         return NULL
     size += sizeof(evbuffer_chain)
@@ -243,7 +240,7 @@ cdef evbuffer_chain *evbuffer_chain_new_(size_t size) noexcept nogil:
             index += 1
     else:
         # Doubling large sizes would waste as much as it uses.
-        alloc = (size + LINE - 1 + CHAIN_AUTO_ALLOC - 1) & ~<size_t>(CHAIN_AUTO_ALLOC - 1)
+        alloc = (size + CHAIN_LINE - 1 + CHAIN_AUTO_ALLOC - 1) & ~<size_t>(CHAIN_AUTO_ALLOC - 1)
         index = pool_index(alloc)
     chain = allocate(alloc, index, &flags)
     if chain == NULL:
@@ -252,7 +249,7 @@ cdef evbuffer_chain *evbuffer_chain_new_(size_t size) noexcept nogil:
     buffer = <unsigned char *>chain + sizeof(evbuffer_chain)
     if size > CHAIN_AUTO_ALLOC:
         # Copying much to where no cache line begins takes up to a quarter longer.
-        buffer += -<uintptr_t>buffer & (LINE - 1)
+        buffer += -<uintptr_t>buffer & (CHAIN_LINE - 1)
     chain.next = NULL
     chain.buffer_len = alloc - <size_t>(buffer - <unsigned char *>chain)
     chain.misalign = 0
