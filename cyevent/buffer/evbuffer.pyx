@@ -17,6 +17,9 @@ from cyevent.core.types cimport EVLIST_ACTIVE, EVLIST_ACTIVE_LATER
 
 cdef enum:
     FIRST_READ_SIZE = 2048         # of memory: a chain and its header
+    # A piece of this size is copied faster whole than in two parts. What is free in the chain before it stays
+    # so if it is little beside the piece.
+    LARGE_PIECE = 32768
 
 
 # --- life -------------------------------------------------------------------------------------------
@@ -194,6 +197,8 @@ cdef int append_slow(evbuffer *buf, const void *data, size_t datlen) noexcept no
             chain.off += datlen
             return 0
         space = chain_space(chain)
+        if space < datlen / 8 and datlen >= LARGE_PIECE:
+            space = 0
         rest = datlen - space
     following = chain.next if chain != NULL else NULL
     if following == NULL or chain_space(following) < rest:
@@ -248,8 +253,21 @@ cdef int evbuffer_append_nolock_(evbuffer *buf, const void *data, size_t datlen)
     return 0
 
 
+cdef inline bint nobody_else(const evbuffer *buf) noexcept nogil:
+    """No lock to take and nobody to tell: the counts for callbacks stay 0."""
+    return EV_LIKELY(buf.lock == NULL and buf.callbacks == NULL)
+
+
 cdef int evbuffer_add(evbuffer *buf, const void *data, size_t datlen) noexcept nogil:
+    cdef evbuffer_chain *chain = buf.last_with_datap[0] if nobody_else(buf) else NULL
     cdef int result = -1
+    # Small pieces are so little work that each call and each store counts.
+    if EV_LIKELY(chain != NULL and not buf.freeze_end and datlen <= chain_space(chain)
+                 and datlen <= EVBUFFER_MAX - buf.total_len):
+        buf.total_len += datlen
+        chain.off += datlen
+        memcpy(chain_space_ptr(chain) - datlen, data, datlen)
+        return 0
     EVLOCK_LOCK(buf.lock)
     if not buf.freeze_end:
         result = evbuffer_append_nolock_(buf, data, datlen)
@@ -410,7 +428,13 @@ cdef void evbuffer_discard_nolock_(evbuffer *buf, size_t len) noexcept nogil:
 
 
 cdef int evbuffer_drain(evbuffer *buf, size_t len) noexcept nogil:
+    cdef evbuffer_chain *chain = buf.first if nobody_else(buf) else NULL
     cdef int result = 0
+    if EV_LIKELY(chain != NULL and not buf.freeze_start and len < chain.off):
+        buf.total_len -= len
+        chain.misalign += len
+        chain.off -= len
+        return 0
     EVLOCK_LOCK(buf.lock)
     if buf.freeze_start:
         result = -1
