@@ -3,10 +3,10 @@
 A connection that answers a request makes and frees a chain or two each time, so chains go through a pool per
 thread: it needs no lock, and an idle connection's empty buffers hold no memory. A chain may be freed in
 another thread than the one that made it; it then joins that thread's pool. A pool keeps at most
-CHAIN_POOL_DEPTH chains of 1, 2 and 4 KiB each, 224 KiB in all, as many without memory of their own, and at most
-CHAIN_POOL_LARGE bytes in larger ones; it is freed with its thread. The larger ones are what a stream of 64 KiB pieces runs through: malloc()
-would give their memory back to the system and fault it in again each time, which costs twenty times the
-copying.
+CHAIN_POOL_DEPTH chains of 1, 2 and 4 KiB each, 224 KiB in all, as many of those that have no memory of their
+own, and at most CHAIN_POOL_LARGE bytes in larger ones; it is freed with its thread. The larger ones are what a
+stream of 64 KiB pieces runs through: malloc() would give their memory back to the system and fault it in again
+each time, which costs twenty times the copying.
 
 What is in a pool always comes from the C library and goes back there. A program's own memory functions see
 all chains that the pool does not have, and what they gave does not get into it; so whatever is replaced at

@@ -17,9 +17,6 @@ from cyevent.core.types cimport EVLIST_ACTIVE, EVLIST_ACTIVE_LATER
 
 cdef enum:
     FIRST_READ_SIZE = 2048         # of memory: a chain and its header
-    # A piece of this size is copied faster whole than in two parts. What is free in the chain before it stays
-    # so if it is little beside the piece.
-    LARGE_PIECE = 32768
 
 
 # --- life -------------------------------------------------------------------------------------------
@@ -197,8 +194,6 @@ cdef int append_slow(evbuffer *buf, const void *data, size_t datlen) noexcept no
             chain.off += datlen
             return 0
         space = chain_space(chain)
-        if space < datlen / 8 and datlen >= LARGE_PIECE:
-            space = 0
         rest = datlen - space
     following = chain.next if chain != NULL else NULL
     if following == NULL or chain_space(following) < rest:

@@ -14,9 +14,7 @@ from cyevent.buffer.evbuffer cimport (
 )
 from cyevent.buffer.file cimport evbuffer_add_file, evbuffer_add_file_segment, evbuffer_load_nolock_
 from cyevent.buffer.io cimport *
-from cyevent.buffer.pyarguments import (  # no-cython-lint
-    EOL_ANY, EOL_CRLF, EOL_CRLF_STRICT, EOL_LF, EOL_NUL,
-)
+from cyevent.buffer.pyarguments import EOL_ANY, EOL_CRLF, EOL_CRLF_STRICT, EOL_LF, EOL_NUL  # no-cython-lint
 from cyevent.buffer.pyarguments cimport (
     PY_SSIZE_T_MAX, check_eol, count_argument, get_writable, size_argument,
 )
@@ -76,8 +74,8 @@ cdef class EvBuffer:
     A frozen end makes what works on it raise BufferError; the end of a bufferevent's input and the front of
     its output are frozen. Sizes of -1 mean everything; a negative size otherwise is a ValueError.
 
-    Using a buffer that another thread reads or writes with raises RuntimeError if it has no lock. So does, in debug
-    mode, using the buffer of a bufferevent without BEV_OPT_THREADSAFE while its loop runs in another thread.
+    A buffer without a lock raises RuntimeError while another thread reads or writes with it. So does, in debug
+    mode, that of a bufferevent without BEV_OPT_THREADSAFE while its loop runs in another thread.
     """
 
     def __cinit__(self):
