@@ -1,7 +1,7 @@
 """Buffers: what adding, draining, moving, searching and sending bytes costs, beside libevent's evbuffer.
 
 libevent's own library and cyevent's C face do the same work, in turn, in this process; the loops are the
-same C functions. For a file on its way to a socket there is also a loop of bare sendfile() calls. Last, in
+same C functions. Bare sendfile(), memcpy() and memchr() stand beside what cannot be done with less. Last, in
 Python: EvBuffer's add and remove beside a bytearray's extend and slice deletion.
 
 Every figure is CPU time, user and system, of the thread that does the work.
@@ -106,10 +106,15 @@ def work_library() -> ctypes.CDLL:
         ("search", [pointer, pointer, text, size]),
         ("file", [pointer, pointer, number, number, long]),
         ("sendfile", [number, number, long]),
+        ("copy", [text, size, number, number]),
+        ("pieces", [text, size, number]),
+        ("scan", [pointer, size, number, number]),
+        ("pieces_free", [pointer, number]),
     ):
         function = getattr(library, f"work_{name}")
         function.argtypes, function.restype = arguments, number
     library.work_lines.restype = long
+    library.work_pieces.restype = pointer
     return library
 
 
@@ -190,6 +195,13 @@ class Native:
         )
         data = b"x" * size
         clock = Clock()
+        if name == "memcpy":
+            work = work_library()
+            work.work_copy(data, size, BATCH, max(1, rounds // 10))
+            with clock:
+                work.work_copy(data, size, BATCH, rounds)
+            work.work_copy(data, size, BATCH, -1)
+            return clock, rounds * BATCH
         peer = self.peers[name]
         with peer.buffer() as buf:
             peer.run("add_drain", buf, data, size, BATCH, max(1, rounds // 10))
@@ -235,6 +247,13 @@ class Native:
         total = 256 * MIB // self.scale
         text = (REQUEST * 500)[: 64 * KIB]
         clock = Clock()
+        if name == "memchr":
+            work, count = work_library(), total // len(text)
+            pieces = work.work_pieces(text, len(text), count)
+            with clock:
+                work.work_scan(pieces, len(text), count, what[0])
+            work.work_pieces_free(pieces, count)
+            return clock, total / MIB
         peer = self.peers[name]
         with peer.buffer(text, total) as buf, clock:
             peer.run("search", buf, what, len(what))
@@ -344,7 +363,8 @@ def native_cases(native: Native, transfer: FileToSocket) -> list[Case]:
     """Returns what is measured in C."""
     both, target = ("libevent", "cyevent"), {"libevent": 0.9}
     cases = [
-        Case(f"add + drain {size} B", "ns", both, target,
+        Case(f"add + drain {size} B", "ns",
+             (*both, "memcpy") if size == 64 * KIB else both, target,
              lambda name, size=size: native.add_drain(name, size))
         for size in PIECES
     ]  # fmt: skip
@@ -352,7 +372,7 @@ def native_cases(native: Native, transfer: FileToSocket) -> list[Case]:
         Case("add_buffer, 16 MiB each", "ns", both, target, native.move_all),
         Case("remove_buffer, 1 GiB by 66536 B", "ns", both, target, native.move_parts),
         Case("readln, 100 MB of headers", "ns", both, target, native.lines),
-        Case("search 256 MiB, first byte absent", "ns/MiB", both, target,
+        Case("search 256 MiB, first byte absent", "ns/MiB", (*both, "memchr"), target,
              lambda name: native.search(name, ABSENT)),
         Case("search 256 MiB, first byte frequent", "ns/MiB", both, target,
              lambda name: native.search(name, LIKELY)),

@@ -36,6 +36,9 @@ cdef void unlink_entry(evbuffer *buf, evbuffer_cb_entry *entry) noexcept nogil:
         buf.callbacks = entry.next
     if entry.next != NULL:
         entry.next.prev = entry.prev
+    if buf.callbacks == NULL:
+        # Whoever is added next has not missed anything.
+        buf.n_add_for_cb = buf.n_del_for_cb = 0
     mm_free(entry)
 
 

@@ -24,6 +24,7 @@ cdef extern from *:
 cdef enum:
     CHAIN_MIN_ALLOC = 1024         # header included
     CHAIN_AUTO_ALLOC = 4096        # chains that grow by themselves stop at this
+    CHAIN_LINE = 64                # bytes in a cache line
     CHAIN_MAX = 0x7fffffffffffffff
     # Moving so many bytes to a chain's start is cheaper than another chain.
     CHAIN_REALIGN_MOST = 2048

@@ -3,10 +3,10 @@
 A connection that answers a request makes and frees a chain or two each time, so chains go through a pool per
 thread: it needs no lock, and an idle connection's empty buffers hold no memory. A chain may be freed in
 another thread than the one that made it; it then joins that thread's pool. A pool keeps at most
-CHAIN_POOL_DEPTH chains of 1, 2 and 4 KiB each, 224 KiB in all, and at most CHAIN_POOL_LARGE bytes in larger
-ones; it is freed with its thread. The larger ones are what a stream of 64 KiB pieces runs through: malloc()
-would give their memory back to the system and fault it in again each time, which costs twenty times the
-copying.
+CHAIN_POOL_DEPTH chains of 1, 2 and 4 KiB each, 224 KiB in all, as many of those that have no memory of their
+own, and at most CHAIN_POOL_LARGE bytes in larger ones; it is freed with its thread. The larger ones are what a
+stream of 64 KiB pieces runs through: malloc() would give their memory back to the system and fault it in again
+each time, which costs twenty times the copying.
 
 What is in a pool always comes from the C library and goes back there. A program's own memory functions see
 all chains that the pool does not have, and what they gave does not get into it; so whatever is replaced at
@@ -47,7 +47,8 @@ cdef extern from *:
     #endif
     #define CHAIN_POOL_LARGE (2 << 20)
     #define CHAIN_POOL_SMALL 3       /* 1, 2 and 4 KiB; then 8, 12, ... 128 KiB */
-    #define CHAIN_POOL_CLASSES 34
+    #define CHAIN_POOL_BORROWED 34   /* headers of borrowed memory */
+    #define CHAIN_POOL_CLASSES 35
 
     struct chain_pool_class { void *first; int count; };
     struct chain_pool { struct chain_pool_class classes[CHAIN_POOL_CLASSES]; int epoch; size_t large; };
@@ -69,6 +70,7 @@ cdef extern from *:
     int CHAIN_POOL_DEPTH
     int CHAIN_POOL_LARGE
     int CHAIN_POOL_SMALL
+    int CHAIN_POOL_BORROWED
     int CHAIN_POOL_CLASSES
 
     struct chain_pool_class:
@@ -88,9 +90,6 @@ cdef extern from *:
     int pool_key_create(void (*f)(void *) noexcept nogil) noexcept nogil
     int pool_key_set(void *pool) noexcept nogil
 
-cdef enum:
-    LINE = 64                  # bytes in a cache line
-
 cdef size_t min_alloc = CHAIN_MIN_ALLOC
 cdef int pool_depth = CHAIN_POOL_DEPTH
 cdef int pool_epoch = 0            # atomic
@@ -98,16 +97,19 @@ cdef int pool_epoch = 0            # atomic
 
 # --- the pool ---------------------------------------------------------------------------------------
 
+cdef inline bint pool_is_large(int index) noexcept nogil:
+    return index >= CHAIN_POOL_SMALL and index != CHAIN_POOL_BORROWED
+
+
 cdef inline size_t pool_size(int index) noexcept nogil:
-    if index < CHAIN_POOL_SMALL:
-        return <size_t>CHAIN_MIN_ALLOC << index
+    """Of a large class."""
     return <size_t>(index - CHAIN_POOL_SMALL + 2) * CHAIN_AUTO_ALLOC
 
 
 cdef inline int pool_index(size_t alloc) noexcept nogil:
     """The class of chains larger than CHAIN_AUTO_ALLOC, whose sizes are multiples of that; -1 beyond them."""
     cdef size_t index = alloc / CHAIN_AUTO_ALLOC + CHAIN_POOL_SMALL - 2
-    return <int>index if index < <size_t>CHAIN_POOL_CLASSES else -1
+    return <int>index if index < <size_t>CHAIN_POOL_BORROWED else -1
 
 
 cdef void pool_empty(chain_pool *pool, int begin) noexcept nogil:
@@ -170,13 +172,13 @@ cdef inline evbuffer_chain *pool_take(int index) noexcept nogil:
     chain = <evbuffer_chain *>pool.classes[index].first
     pool.classes[index].first = chain.next
     pool.classes[index].count -= 1
-    if index >= CHAIN_POOL_SMALL:
+    if pool_is_large(index):
         pool.large -= pool_size(index)
     return chain
 
 
 cdef inline bint pool_has_room(chain_pool *pool, int index) noexcept nogil:
-    if index < CHAIN_POOL_SMALL:
+    if not pool_is_large(index):
         return pool.classes[index].count < CHAIN_POOL_DEPTH
     if pool.large + pool_size(index) > <size_t>CHAIN_POOL_LARGE:
         if pool.classes[index].count:
@@ -228,7 +230,7 @@ cdef evbuffer_chain *evbuffer_chain_new_(size_t size) noexcept nogil:
     cdef int index = 0
     cdef unsigned flags
     cdef unsigned char *buffer
-    if size > <size_t>CHAIN_MAX - CHAIN_AUTO_ALLOC - sizeof(evbuffer_chain) - LINE:
+    if size > <size_t>CHAIN_MAX - CHAIN_AUTO_ALLOC - sizeof(evbuffer_chain) - CHAIN_LINE:
         set_errno(ENOMEM)
         return NULL
     size += sizeof(evbuffer_chain)
@@ -238,7 +240,7 @@ cdef evbuffer_chain *evbuffer_chain_new_(size_t size) noexcept nogil:
             index += 1
     else:
         # Doubling large sizes would waste as much as it uses.
-        alloc = (size + LINE - 1 + CHAIN_AUTO_ALLOC - 1) & ~<size_t>(CHAIN_AUTO_ALLOC - 1)
+        alloc = (size + CHAIN_LINE - 1 + CHAIN_AUTO_ALLOC - 1) & ~<size_t>(CHAIN_AUTO_ALLOC - 1)
         index = pool_index(alloc)
     chain = allocate(alloc, index, &flags)
     if chain == NULL:
@@ -247,7 +249,7 @@ cdef evbuffer_chain *evbuffer_chain_new_(size_t size) noexcept nogil:
     buffer = <unsigned char *>chain + sizeof(evbuffer_chain)
     if size > CHAIN_AUTO_ALLOC:
         # Copying much to where no cache line begins takes up to a quarter longer.
-        buffer += -<uintptr_t>buffer & (LINE - 1)
+        buffer += -<uintptr_t>buffer & (CHAIN_LINE - 1)
     chain.next = NULL
     chain.buffer_len = alloc - <size_t>(buffer - <unsigned char *>chain)
     chain.misalign = 0
@@ -259,7 +261,14 @@ cdef evbuffer_chain *evbuffer_chain_new_(size_t size) noexcept nogil:
 
 
 cdef evbuffer_chain *evbuffer_chain_borrow_(size_t extra) noexcept nogil:
-    cdef evbuffer_chain *chain = <evbuffer_chain *>mm_malloc(sizeof(evbuffer_chain) + extra)
+    cdef evbuffer_chain *chain
+    cdef int index = CHAIN_POOL_BORROWED
+    cdef unsigned flags
+    if extra > sizeof(evbuffer_chain_reference):
+        index = -1
+    else:
+        extra = sizeof(evbuffer_chain_reference)
+    chain = allocate(sizeof(evbuffer_chain) + extra, index, &flags)
     if chain == NULL:
         set_errno(ENOMEM)
         return NULL
@@ -267,7 +276,7 @@ cdef evbuffer_chain *evbuffer_chain_borrow_(size_t extra) noexcept nogil:
     chain.buffer_len = 0
     chain.misalign = 0
     chain.off = 0
-    chain.flags = CHAIN_IMMUTABLE
+    chain.flags = flags | CHAIN_IMMUTABLE
     chain.refcnt = 1
     chain.buffer = NULL
     return chain
@@ -279,10 +288,9 @@ cdef void evbuffer_chain_free_(evbuffer_chain *chain) noexcept nogil:
     # The only reference there is: nobody else can change the count.
     if not chain_is_ours(chain) and ev_atomic_add(&chain.refcnt, -1) > 0:
         return
-    if chain.flags >> CHAIN_POOL_SHIFT:
-        pool_give(chain, <int>(chain.flags >> CHAIN_POOL_SHIFT) - 1)
-        return
-    if chain.flags & CHAIN_REFERENCE:
+    if not chain.flags & CHAIN_IMMUTABLE:
+        pass
+    elif chain.flags & CHAIN_REFERENCE:
         reference = <evbuffer_chain_reference *>chain_extra(chain)
         if reference.cleanup != NULL:
             reference.cleanup(chain.buffer, chain.buffer_len, reference.arg)
@@ -290,7 +298,10 @@ cdef void evbuffer_chain_free_(evbuffer_chain *chain) noexcept nogil:
         evbuffer_file_segment_free((<evbuffer_chain_file_segment *>chain_extra(chain)).segment)
     elif chain.flags & CHAIN_MULTICAST:
         parent = (<evbuffer_multicast_parent *>chain_extra(chain)).parent
-    mm_free(chain)
+    if chain.flags >> CHAIN_POOL_SHIFT:
+        pool_give(chain, <int>(chain.flags >> CHAIN_POOL_SHIFT) - 1)
+    else:
+        mm_free(chain)
     if parent != NULL:
         # Parents are never multicast themselves: this goes one level deep.
         evbuffer_chain_free_(parent)

@@ -1,13 +1,10 @@
 """EvBuffer: the evbuffer for Python."""
 
 cimport cython
-from cpython.buffer cimport (
-    Py_buffer, PyBuffer_Release, PyBUF_WRITABLE, PyObject_GetBuffer,
-)
+from cpython.buffer cimport Py_buffer, PyBuffer_Release
 from cpython.bytes cimport (
     PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE,
 )
-from cpython.ref cimport PyObject
 from libc.errno cimport errno
 from cyevent.buffer.callbacks cimport evbuffer_invoke_callbacks_
 from cyevent.buffer.chain cimport *
@@ -17,9 +14,12 @@ from cyevent.buffer.evbuffer cimport (
 )
 from cyevent.buffer.file cimport evbuffer_add_file, evbuffer_add_file_segment, evbuffer_load_nolock_
 from cyevent.buffer.io cimport *
+from cyevent.buffer.pyarguments import EOL_ANY, EOL_CRLF, EOL_CRLF_STRICT, EOL_LF, EOL_NUL  # no-cython-lint
+from cyevent.buffer.pyarguments cimport (
+    PY_SSIZE_T_MAX, check_eol, count_argument, get_writable, size_argument,
+)
 from cyevent.buffer.pybytes cimport (
-    add_object, add_object_reference, chain_view, drop_everything, frozen_or_memory, get_bytes, hold_bytes,
-    take_bytes, visit_function, visit_lenders,
+    add_object, add_object_reference, chain_view, frozen_or_memory, get_bytes, hold_bytes, take_bytes,
 )
 from cyevent.buffer.pycallbacks import BufferCallback  # no-cython-lint
 from cyevent.buffer.pycallbacks cimport BufferCallback as Callback, buffer_changed
@@ -31,46 +31,13 @@ from cyevent.buffer.search cimport *
 from cyevent.buffer.transfer cimport *
 from cyevent.buffer.types cimport *
 from cyevent.core.arguments cimport check_callable, descriptor, integer, os_error
-from cyevent.core.sys cimport ENOMEM, set_errno
-from cyevent.core.threads cimport EVLOCK_LOCK, EVLOCK_UNLOCK
-
-cdef extern from "Python.h":
-    Py_ssize_t PY_SSIZE_T_MAX
-    bint PyLong_CheckExact(object value)
-    long long PyLong_AsLongLongAndOverflow(object value, int *overflow) except? -2
-
-ctypedef int (*traverse_function)(PyObject *thing, visit_function visit, void *arg) noexcept
-ctypedef int (*clear_function)(PyObject *thing) noexcept
-
-cdef extern from "Python.h":
-    ctypedef struct PyTypeObject:
-        traverse_function tp_traverse
-        clear_function tp_clear
-
-EOL_ANY = EVBUFFER_EOL_ANY
-EOL_CRLF = EVBUFFER_EOL_CRLF
-EOL_CRLF_STRICT = EVBUFFER_EOL_CRLF_STRICT
-EOL_LF = EVBUFFER_EOL_LF
-EOL_NUL = EVBUFFER_EOL_NUL
-
+from cyevent.core.log cimport debugging_
+from cyevent.core.sys cimport ENOMEM, ev_load_ulong, set_errno
+from cyevent.core.threads cimport EVLOCK_LOCK, EVLOCK_UNLOCK, evthread_id_
+from cyevent.core.types cimport event_base
 
 # From this size on a bytes object is held rather than copied, where it has no room to be copied to.
 cdef Py_ssize_t hold_least = 1024
-
-
-cdef inline Py_ssize_t size_argument(object n, str name) except -2:
-    """A number of bytes, -1 for all."""
-    cdef int overflow = 0
-    cdef long long size
-    if PyLong_CheckExact(n):
-        size = PyLong_AsLongLongAndOverflow(n, &overflow)
-        if size >= -1 and not overflow and size <= PY_SSIZE_T_MAX:
-            return <Py_ssize_t>size
-    return <Py_ssize_t>integer(n, name, -1, PY_SSIZE_T_MAX)
-
-
-cdef inline Py_ssize_t count_argument(object n, str name) except -2:
-    return <Py_ssize_t>integer(n, name, 0, PY_SSIZE_T_MAX)
 
 
 cdef object not_found(str what):
@@ -80,12 +47,12 @@ cdef object not_found(str what):
     return None
 
 
-cdef int get_writable(object target, Py_buffer *view) except -1:
-    try:
-        PyObject_GetBuffer(target, view, PyBUF_WRITABLE)
-    except (TypeError, BufferError) as error:
-        raise TypeError(f"target must be a writable and contiguous bytes-like object, "
-                        f"not {type(target).__name__}") from error
+cdef int check_thread(evbuffer *buf) except -1:
+    """In debug mode: what a loop works on without a lock is for its thread alone."""
+    cdef event_base *base = buf.cb_queue
+    if buf.lock == NULL and buf.parent != NULL and base.running_loop \
+            and ev_load_ulong(&base.owner) != evthread_id_():
+        raise RuntimeError("the buffer has no lock, and its bufferevent's loop runs in another thread")
     return 0
 
 
@@ -106,6 +73,9 @@ cdef class EvBuffer:
 
     A frozen end makes what works on it raise BufferError; the end of a bufferevent's input and the front of
     its output are frozen. Sizes of -1 mean everything; a negative size otherwise is a ValueError.
+
+    A buffer without a lock raises RuntimeError while another thread reads or writes with it. So does, in debug
+    mode, that of a bufferevent without BEV_OPT_THREADSAFE while its loop runs in another thread.
     """
 
     def __cinit__(self):
@@ -149,6 +119,8 @@ cdef class EvBuffer:
             # Its holder may be waiting for the GIL.
             with nogil:
                 EVLOCK_LOCK(buf.lock)
+        elif self.borrowed and debugging_():
+            check_thread(buf)
         return buf
 
     # In.
@@ -161,7 +133,7 @@ cdef class EvBuffer:
         They are copied, but for a large bytes object, which never changes: it may be held instead.
         """
         cdef evbuffer *buf = self.buf
-        if buf == NULL or buf.lock != NULL:
+        if buf == NULL or buf.lock != NULL or self.borrowed:
             buf = self.enter()
         try:
             if PyBytes_CheckExact(data) and PyBytes_GET_SIZE(data) >= hold_least and not self.borrowed \
@@ -267,6 +239,9 @@ cdef class EvBuffer:
             self.unusable()
         if source == NULL:
             other.unusable()
+        if debugging_():
+            check_thread(buf)
+            check_thread(source)
         set_errno(0)
         if buf.lock != NULL or source.lock != NULL:
             with nogil:
@@ -321,7 +296,7 @@ cdef class EvBuffer:
         """Removes and returns the first n bytes, or as many as there are."""
         cdef Py_ssize_t count = size_argument(n, "n")
         cdef evbuffer *buf = self.buf
-        if buf != NULL and buf.lock == NULL:
+        if buf != NULL and buf.lock == NULL and not self.borrowed:
             return take_bytes(buf, count)
         buf = self.enter()
         try:
@@ -389,6 +364,9 @@ cdef class EvBuffer:
             self.unusable()
         if target == NULL:
             other.unusable()
+        if debugging_():
+            check_thread(buf)
+            check_thread(target)
         if buf == target:
             raise ValueError("other must not be this buffer")
         length = buf.total_len
@@ -701,44 +679,12 @@ cdef class EvBuffer:
                 f"{frozen[2 * self.buf.freeze_start + self.buf.freeze_end]}>")
 
 
-# --- cycles -----------------------------------------------------------------------------------------
-
-# Cython's own functions for the cyclic collector know the attributes alone. An object whose class, or whose
-# module, leads to the buffer that it lends its memory to is an everyday thing, so chains are looked at too.
-
-cdef traverse_function traverse_attributes = (<PyTypeObject *>EvBuffer).tp_traverse
-cdef clear_function clear_attributes = (<PyTypeObject *>EvBuffer).tp_clear
-
-
-cdef inline bint is_alone(EvBuffer self) noexcept:
-    """Whether nobody can change the buffer without holding the interpreter lock."""
-    return self.buf != NULL and not self.borrowed and self.buf.lock == NULL
-
-
-cdef int traverse(PyObject *thing, visit_function visit, void *arg) noexcept:
-    cdef int result = traverse_attributes(thing, visit, arg)
-    if result == 0 and is_alone(<EvBuffer>thing):
-        result = visit_lenders((<EvBuffer>thing).buf, visit, arg)
-    return result
-
-
-cdef int clear(PyObject *thing) noexcept:
-    clear_attributes(thing)
-    if is_alone(<EvBuffer>thing):
-        drop_everything((<EvBuffer>thing).buf)
-    return 0
-
-
-(<PyTypeObject *>EvBuffer).tp_traverse = traverse
-(<PyTypeObject *>EvBuffer).tp_clear = clear
-
-
-cdef evbuffer_eol_style check_eol(object eol) except? EVBUFFER_EOL_ANY:
-    return <evbuffer_eol_style>integer(eol, "eol", EVBUFFER_EOL_ANY, EVBUFFER_EOL_NUL)
-
-
 def _set_min_chain(Py_ssize_t n):
     """For tests: makes new chains as small as n bytes, so that operations meet chain borders; 0 undoes it."""
     global hold_least
     evbuffer_set_min_chain_(n)
     hold_least = PY_SSIZE_T_MAX if n else 1024
+
+
+# The class is there now.
+import cyevent.buffer.pycycles  # no-cython-lint  # noqa: E402

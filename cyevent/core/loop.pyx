@@ -313,7 +313,7 @@ cdef int event_base_loop(event_base *base, int flags) noexcept nogil:
     base.time_cacheable = False
     if base.sig.count:
         evsig_claim_(base)
-    if base.lock != NULL:
+    if base.lock != NULL or debugging_():
         ev_store_ulong(&base.owner, evthread_id_())
     base.gotterm = base.event_break = False
     while True:

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/sendfile.h>
 #include <unistd.h>
 
@@ -110,4 +111,64 @@ work_sendfile(int file, int to, int64_t n)
             return -1;
     }
     return 0;
+}
+
+/* What adding comes to at least: copies to places as good as any, the one used last first. The places stay for
+ * the next call; a negative number of rounds gives them back. */
+int
+work_copy(const char *data, size_t n, int batch, int rounds)
+{
+    static char *memory;
+    size_t room = (n + 4096 + 63) & ~(size_t)63;
+    int i, turn = 0;
+    if (rounds < 0) {
+        free(memory);
+        memory = NULL;
+        return 0;
+    }
+    if (memory == NULL && (memory = aligned_alloc(64, room * batch)) == NULL)
+        return -1;
+    for (; rounds-- > 0; turn = !turn) {
+        for (i = 0; i < batch; i++) {
+            char *to = memory + ((size_t)data & 63) + room * (turn ? batch - 1 - i : i);
+            memcpy(to, data, n);
+            __asm__ volatile("" ::"r"(to) : "memory");
+        }
+    }
+    return 0;
+}
+
+/* So many pieces of n bytes, each a copy of the data; NULL without memory. */
+char **
+work_pieces(const char *data, size_t n, int count)
+{
+    char **pieces = malloc(count * sizeof(*pieces));
+    int i;
+    for (i = 0; pieces != NULL && i < count; i++) {
+        pieces[i] = malloc(n + 4096);
+        if (pieces[i] == NULL)
+            abort();
+        memcpy(pieces[i], data, n);
+    }
+    return pieces;
+}
+
+/* What searching in vain comes to at least: the first byte is in none of them. */
+int
+work_scan(char **pieces, size_t n, int count, int first)
+{
+    int i;
+    for (i = 0; i < count; i++) {
+        if (memchr(pieces[i], first, n) != NULL)
+            return -1;
+    }
+    return 0;
+}
+
+void
+work_pieces_free(char **pieces, int count)
+{
+    while (count-- > 0)
+        free(pieces[count]);
+    free(pieces);
 }

@@ -163,6 +163,20 @@ def test_deferred(base):
     assert calls[1:] == [(4, 1, 0)]
 
 
+def test_deferred_callback_hears_nothing_of_what_was_before_it(base):
+    calls = []
+    buf = EvBuffer()
+    buf.defer_callbacks(base)
+    early = buf.add_callback(recorder(calls))
+    buf.add(b"abc")
+    early.remove()
+    buf.add(b"de")
+    buf.add_callback(recorder(calls))
+    buf.add(b"f")
+    base.loop(2)
+    assert calls == [(5, 1, 0)]
+
+
 def test_deferred_exception_goes_to_the_base(base):
     handled = []
     base.set_exception_handler(lambda exc, callback: handled.append(type(exc)))

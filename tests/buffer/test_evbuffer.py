@@ -629,3 +629,21 @@ def test_a_frozen_end_holds_nothing():
         with pytest.raises(BufferError):
             buf.remove()
     assert buf.remove() is data
+
+
+@pytest.mark.parametrize("size", [4000, 5000, 70_000])
+def test_large_pieces_from_any_place(make, size):
+    """Where in memory a piece comes from decides where in a chain it goes."""
+    data = bytes(range(251)) * (size // 251 + 2)
+    buf = make(b"begin")
+    expected = bytearray(b"begin")
+    for begin in range(0, 67, 3):
+        piece = memoryview(data)[begin : begin + size]
+        buf.add(piece)
+        buf.add(b"|")
+        expected += bytes(piece) + b"|"
+        if begin % 4 == 0:
+            buf.drain(size // 2 + begin)
+            del expected[: size // 2 + begin]
+    assert bytes(buf) == expected
+    assert buf.pullup() == expected

@@ -146,3 +146,22 @@ def test_long_lines(make):
     buf.add(b"\n" + b"y" * 5000 + b"\r\n")
     assert buf.readline() == b"x" * 100_000
     assert buf.readline() == b"y" * 5000
+
+
+def test_search_in_texts_of_every_kind(make):
+    """Where the first byte is rare, everywhere, and first the one and then the other: what looks for it
+    changes its way in the middle."""
+    rng = random.Random(5)
+    kinds = (b"the quick brown fox ", b"aaaaaaaaaaaaaaab", b"abababac", b"zyx" * 5)
+    for _ in range(40):
+        text = b"".join(rng.choice(kinds) * rng.randrange(1, 150) for _ in range(6))
+        cuts = sorted(rng.randrange(len(text)) for _ in range(3))
+        buf = make()
+        for begin, end in zip([0, *cuts], [*cuts, len(text)], strict=True):
+            buf.add_reference(text[begin:end])
+        for what in (b"ac", b"aab", b"abac", b"fox a", b"quark", b"b" * 9, b"xz", b"\0"):
+            start = rng.randrange(len(text))
+            end = rng.randrange(start, len(text) + 1)
+            assert buf.search(what) == text.find(what)
+            assert buf.search(what, start) == text.find(what, start)
+            assert buf.search(what, start, end) == text.find(what, start, end)

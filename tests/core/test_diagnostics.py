@@ -269,6 +269,63 @@ def test_debug_mode_lets_everything_pass(run_python):
     assert "all well" in done.stdout
 
 
+WRONG_THREAD = """
+import socket, sys, threading
+import cyevent
+if sys.argv[1] == "debug":
+    cyevent.enable_debug_mode()
+base = cyevent.EventBase(threadsafe=sys.argv[2] == "base")
+left, right = socket.socketpair()
+right.setblocking(False)
+options = cyevent.BEV_OPT_THREADSAFE if sys.argv[3] == "bufferevent" else 0
+bev = cyevent.SocketBufferEvent(base, right, options)
+other = cyevent.EvBuffer(b"other")
+uses = (
+    lambda: bev.output.add(b"x"), lambda: bev.output.add_buffer(other), lambda: bev.input.remove(),
+    lambda: bev.input.search(b"x"), lambda: bev.input.move_to(other), lambda: other.move_to(bev.output),
+)
+
+def outcome(use):
+    try:
+        use()
+    except RuntimeError as error:
+        return str(error)
+    return "fine"
+
+running, done = threading.Event(), threading.Event()
+mine = []
+
+def in_loop():
+    mine.extend(outcome(use) for use in uses)
+    running.set()
+    done.wait(30)
+    base.loopexit(0)
+
+cyevent.Timer(base, in_loop).add(0)
+thread = threading.Thread(target=base.dispatch)
+thread.start()
+assert running.wait(30)
+theirs = [outcome(use) for use in uses]
+done.set()
+thread.join()
+print(set(mine), set(theirs), {outcome(use) for use in uses}, sep="\\n")
+"""
+
+
+@pytest.mark.parametrize("mode", ["debug", "usual"])
+@pytest.mark.parametrize("base", ["base", "no lock"])
+@pytest.mark.parametrize("bufferevent", ["bufferevent", "no lock"])
+def test_debug_mode_knows_the_thread_of_a_buffer_without_a_lock(
+    run_python, mode, base, bufferevent
+):
+    mine, theirs, afterwards = run_python(WRONG_THREAD, mode, base, bufferevent).stdout.splitlines()
+    assert mine == afterwards == "{'fine'}"
+    if mode == "debug" and bufferevent == "no lock":
+        assert "runs in another thread" in theirs and "fine" not in theirs
+    else:
+        assert theirs == "{'fine'}"
+
+
 def test_debug_mode_too_late(run_python):
     done = run_python(
         "import cyevent\n"
