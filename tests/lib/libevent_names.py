@@ -21,6 +21,7 @@ COMPLETE = (
     "util.h",
     "buffer.h",
     "bufferevent.h",
+    "bufferevent_ssl.h",
     "listener.h",
 )
 
