@@ -132,9 +132,9 @@ def module_text(names):
     lines += [f"from cyevent cimport {name.name}" for name in names]
     # Structs of others, of which there are pointers here.
     mentioned = {
-        word for name in names for word in re.findall(r"struct (\w+)|\b(va_list)", name.meaning)
+        word for name in names for word in re.findall(r"(?<=struct )\w+|va_list", name.meaning)
     }
-    foreign = {word for pair in mentioned for word in pair} & DOOR - {name.name for name in names}
+    foreign = mentioned & DOOR - {name.name for name in names}
     lines += [f"from cyevent cimport {word}" for word in sorted(foreign)]
     addresses, constants = [], []
     for name in names:
