@@ -1,7 +1,7 @@
 # libevent's names for code that cimports: `from cyevent cimport event_new, event_add, ...`.
 # Names that end in an underscore are the library's own and stay in their rooms.
 
-from cyevent.core.sys cimport ev_socklen_t, evutil_socket_t, timeval
+from cyevent.core.sys cimport ev_socklen_t, evutil_socket_t, timeval, va_list
 from cyevent.core.types cimport (
     event, event_base, event_config, event_callback_fn, event_finalize_callback_fn,
     event_base_foreach_event_cb, event_callback, evwatch, evwatch_prepare_cb, evwatch_check_cb,
@@ -99,7 +99,7 @@ from cyevent.buffer.file cimport (
     evbuffer_file_segment_new, evbuffer_file_segment_free, evbuffer_file_segment_add_cleanup_cb,
     evbuffer_add_file_segment, evbuffer_add_file,
 )
-from cyevent.buffer.printf cimport evbuffer_add_printf, evbuffer_add_vprintf, va_list
+from cyevent.buffer.printf cimport evbuffer_add_printf, evbuffer_add_vprintf
 from cyevent.buffer.reserve cimport (
     evbuffer_expand, evbuffer_reserve_space, evbuffer_commit_space, evbuffer_peek, evbuffer_pullup,
 )
@@ -129,7 +129,7 @@ from cyevent.net.types cimport (
     EVUTIL_EAI_SOCKTYPE, EVUTIL_EAI_SYSTEM, EVUTIL_AI_ADDRCONFIG, EVUTIL_AI_ALL,
     EVUTIL_AI_CANONNAME, EVUTIL_AI_NUMERICHOST, EVUTIL_AI_NUMERICSERV, EVUTIL_AI_PASSIVE,
     EVUTIL_AI_V4MAPPED, evutil_addrinfo, evutil_timeradd, evutil_timersub, evutil_timerclear,
-    evutil_timerisset, evutil_snprintf, evutil_vsnprintf, va_list,
+    evutil_timerisset, evutil_snprintf, evutil_vsnprintf,
 )
 from cyevent.net.sockaddr cimport (
     evutil_inet_ntop, evutil_inet_pton, evutil_inet_pton_scope, evutil_parse_sockaddr_port,
@@ -160,8 +160,8 @@ from cyevent.net.listener cimport (
 from cyevent.bufferevent.types cimport (
     bufferevent, bufferevent_data_cb, bufferevent_event_cb, bufferevent_filter_cb,
     bufferevent_options, bufferevent_trigger_options, bufferevent_rate_limit_group,
-    ev_token_bucket_cfg, EV_RATE_LIMIT_MAX, bufferevent_flush_mode, bufferevent_filter_result,
-    BEV_EVENT_READING, BEV_EVENT_WRITING,
+    ev_token_bucket_cfg, evdns_base, ssl_st, EV_RATE_LIMIT_MAX, bufferevent_flush_mode,
+    bufferevent_filter_result, BEV_EVENT_READING, BEV_EVENT_WRITING,
     BEV_EVENT_EOF, BEV_EVENT_ERROR, BEV_EVENT_TIMEOUT, BEV_EVENT_CONNECTED, BEV_OPT_CLOSE_ON_FREE,
     BEV_OPT_THREADSAFE, BEV_OPT_DEFER_CALLBACKS, BEV_OPT_UNLOCK_CALLBACKS, BEV_NORMAL, BEV_FLUSH,
     BEV_FINISHED, BEV_TRIG_IGNORE_WATERMARKS, BEV_TRIG_DEFER_CALLBACKS, BEV_OK, BEV_NEED_MORE,

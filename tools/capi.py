@@ -288,6 +288,8 @@ class Door:
         elif isinstance(node, Nodes.CDefExternNode) and gives_public_names(node):
             # C text, which is needed as it stands.
             self.verbatim.append(textwrap.dedent(node.verbatim_include).strip("\n") + "\n")
+        elif isinstance(node, Nodes.CDefExternNode):
+            self.structs += [found for found in statements(node) if is_opaque_struct(found)]
 
 
 def gives_public_names(extern):
@@ -300,6 +302,12 @@ def gives_public_names(extern):
         for node in variables
         for declarator in node.declarators
     )
+
+
+def is_opaque_struct(node):
+    """Whether a struct is another library's, or a later room's, of which only pointers are passed."""
+    is_struct = isinstance(node, Nodes.CStructOrUnionDefNode) and not node.typedef_flag
+    return is_struct and not node.attributes
 
 
 def is_public(name):

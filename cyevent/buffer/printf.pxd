@@ -2,10 +2,7 @@
 # and for a format that vsnprintf() does not take; then nothing was.
 
 from cyevent.buffer.types cimport evbuffer
-
-cdef extern from "<stdarg.h>" nogil:
-    ctypedef struct va_list:
-        pass
+from cyevent.core.sys cimport va_list
 
 cdef int evbuffer_add_printf(evbuffer *buf, const char *fmt, ...) noexcept nogil
 # Leaves `ap` as va_end() needs it.

@@ -16,7 +16,7 @@ from cyevent.buffer.chain cimport ev_atomic_add, ev_atomic_load
 from cyevent.bufferevent.bufferevent cimport *
 from cyevent.bufferevent.socket cimport bufferevent_socket_connect
 from cyevent.bufferevent.types cimport *
-from cyevent.bufferevent.types cimport bufferevent_lookup
+from cyevent.bufferevent.types cimport bufferevent_lookup, evdns_base
 from cyevent.core.debug cimport debug_teardown_, EVENT_GONE_FREED_
 from cyevent.core.event cimport event_add, event_assign, event_del_noblock
 from cyevent.core.finalize cimport event_finalize
@@ -26,7 +26,7 @@ from cyevent.core.queue cimport in_loop_thread
 from cyevent.core.sys cimport *
 from cyevent.core.types cimport *
 from cyevent.core.types cimport event, event_base
-from cyevent.net.sys cimport IPPROTO_TCP, SOCK_CLOEXEC
+from cyevent.net.sys cimport IPPROTO_TCP, SOCK_CLOEXEC, addrinfo, freeaddrinfo, getaddrinfo
 from cyevent.net.util cimport evutil_socketpair
 
 cdef extern from *:
@@ -71,9 +71,6 @@ cdef extern from *:
     void lookup_at_fork(void (*child)() noexcept nogil) noexcept nogil
     int lookup_thread(void *(*run)(void *) noexcept nogil) noexcept nogil
     int EAI_SYSTEM
-    int getaddrinfo(const char *name, const char *service, const addrinfo *hints,
-                    addrinfo **res) noexcept nogil
-    void freeaddrinfo(addrinfo *res) noexcept nogil
 
 cdef struct lookup:
     bufferevent_lookup head    # must be first
@@ -271,7 +268,7 @@ cdef int ask_thread(lookup *self) noexcept nogil:
     return 0
 
 
-cdef int bufferevent_socket_connect_hostname_hints(bufferevent *bev, void *evdns_base,
+cdef int bufferevent_socket_connect_hostname_hints(bufferevent *bev, evdns_base *dns,
                                                    const addrinfo *hints, const char *hostname,
                                                    int port) noexcept nogil:
     cdef bufferevent_private *p = BEV_UPCAST(bev)
@@ -296,9 +293,9 @@ cdef int bufferevent_socket_connect_hostname_hints(bufferevent *bev, void *evdns
     p.dns_request = &self.head
     bufferevent_suspend_write_(bev, BEV_SUSPEND_LOOKUP)
     bufferevent_suspend_read_(bev, BEV_SUSPEND_LOOKUP)
-    if evdns_base != NULL and resolver.start != NULL:
+    if dns != NULL and resolver.start != NULL:
         ev_atomic_add(&self.refs, 1)
-        request = resolver.start(evdns_base, self.name, self.service, &self.hints, resolved, self)
+        request = resolver.start(dns, self.name, self.service, &self.hints, resolved, self)
         self.request = request
         let_go(self)
     elif ask_thread(self) < 0:
@@ -312,14 +309,14 @@ cdef int bufferevent_socket_connect_hostname_hints(bufferevent *bev, void *evdns
     return result
 
 
-cdef int bufferevent_socket_connect_hostname(bufferevent *bev, void *evdns_base, int family,
+cdef int bufferevent_socket_connect_hostname(bufferevent *bev, evdns_base *dns, int family,
                                              const char *hostname, int port) noexcept nogil:
     cdef addrinfo hints
     memset(&hints, 0, sizeof(hints))
     hints.ai_family = family
     hints.ai_socktype = SOCK_STREAM
     hints.ai_protocol = IPPROTO_TCP
-    return bufferevent_socket_connect_hostname_hints(bev, evdns_base, &hints, hostname, port)
+    return bufferevent_socket_connect_hostname_hints(bev, dns, &hints, hostname, port)
 
 
 cdef int bufferevent_socket_get_dns_error(bufferevent *bev) noexcept nogil:

@@ -11,6 +11,7 @@ from cyevent.bufferevent.ssl cimport *
 from cyevent.bufferevent.ssl_library cimport ssl_of_connection
 from cyevent.bufferevent.ssl_records cimport bufferevent_ssl
 from cyevent.bufferevent.types cimport *
+from cyevent.bufferevent.types cimport ssl_st
 from cyevent.core.arguments cimport descriptor, os_error
 from cyevent.core.reactor cimport EventBase
 from cyevent.core.sys cimport set_errno, EPROTO
@@ -314,7 +315,7 @@ cdef object connection_for(object context, bint server_side, object server_hostn
 cdef int adopt(SSLBufferEvent self, EventBase base, BufferEvent underlying, int fd, object connection,
                bint server_side, int flags, object read, object write, object event) except -1:
     """Makes the struct and takes over what was given."""
-    cdef void *ssl = ssl_of_connection(connection)
+    cdef ssl_st *ssl = ssl_of_connection(connection)
     cdef bufferevent_ssl_state state = BUFFEREVENT_SSL_ACCEPTING if server_side else BUFFEREVENT_SSL_CONNECTING
     cdef event_base *native = base.checked()
     cdef bufferevent *bev

@@ -8,7 +8,7 @@
 from libc.stdint cimport uint64_t
 from cyevent.core.sys cimport evutil_socket_t
 from cyevent.core.types cimport event_base
-from cyevent.bufferevent.types cimport bufferevent
+from cyevent.bufferevent.types cimport bufferevent, ssl_st
 from cyevent.bufferevent.ssl_records cimport bufferevent_ssl, bufferevent_ssl_state
 from cyevent.bufferevent.ssl_records cimport (
     BUFFEREVENT_SSL_OPEN, BUFFEREVENT_SSL_CONNECTING, BUFFEREVENT_SSL_ACCEPTING,
@@ -21,18 +21,18 @@ cdef enum:
 
 # With BEV_OPT_CLOSE_ON_FREE the underlying bufferevent and the SSL go with it. NULL without memory or for
 # contradicting options, and then nothing was taken over.
-cdef bufferevent *bufferevent_openssl_filter_new(event_base *base, bufferevent *underlying, void *ssl,
+cdef bufferevent *bufferevent_openssl_filter_new(event_base *base, bufferevent *underlying, ssl_st *ssl,
                                                  bufferevent_ssl_state state, int options) noexcept nogil
 # fd: non-blocking; -1 for one that comes later, by bufferevent_setfd() or bufferevent_socket_connect(). With
 # BEV_OPT_CLOSE_ON_FREE it is closed, after close_notify, and the SSL freed.
-cdef bufferevent *bufferevent_openssl_socket_new(event_base *base, evutil_socket_t fd, void *ssl,
+cdef bufferevent *bufferevent_openssl_socket_new(event_base *base, evutil_socket_t fd, ssl_st *ssl,
                                                  bufferevent_ssl_state state, int options) noexcept nogil
 # -1 for a bufferevent of another kind.
 cdef int bufferevent_openssl_get_allow_dirty_shutdown(bufferevent *bev) noexcept nogil
 cdef void bufferevent_openssl_set_allow_dirty_shutdown(bufferevent *bev,
                                                        int allow_dirty_shutdown) noexcept nogil
 # NULL for a bufferevent of another kind.
-cdef void *bufferevent_openssl_get_ssl(bufferevent *bev) noexcept nogil
+cdef ssl_st *bufferevent_openssl_get_ssl(bufferevent *bev) noexcept nogil
 # TLS 1.2 only. The event callback hears BEV_EVENT_CONNECTED again. -1 where the library refuses it.
 cdef int bufferevent_ssl_renegotiate(bufferevent *bev) noexcept nogil
 # The errors of the last failure, the last one first, each once; 0 when there are no more.

@@ -23,6 +23,7 @@ from cyevent.bufferevent.ssl_records cimport *
 from cyevent.bufferevent.ssl_records cimport bufferevent_ssl, bufferevent_ssl_state
 from cyevent.bufferevent.ssl_traffic cimport *
 from cyevent.bufferevent.types cimport *
+from cyevent.bufferevent.types cimport ssl_st
 from cyevent.core.event cimport (
     event_active, event_add, event_assign, event_del, event_priority_set, event_remove_timer,
 )
@@ -351,7 +352,7 @@ ssl_ops.ctrl = ssl_ctrl
 
 # --- making one -------------------------------------------------------------------------------------
 
-cdef bufferevent_ssl *make(event_base *base, bufferevent *underlying, void *ssl,
+cdef bufferevent_ssl *make(event_base *base, bufferevent *underlying, ssl_st *ssl,
                            bufferevent_ssl_state state, int options) noexcept nogil:
     cdef bufferevent_ssl *s
     if openssl_() == NULL:
@@ -395,7 +396,7 @@ cdef bufferevent_ssl *make(event_base *base, bufferevent *underlying, void *ssl,
     return s
 
 
-cdef bufferevent *bufferevent_openssl_socket_new(event_base *base, evutil_socket_t fd, void *ssl,
+cdef bufferevent *bufferevent_openssl_socket_new(event_base *base, evutil_socket_t fd, ssl_st *ssl,
                                                  bufferevent_ssl_state state, int options) noexcept nogil:
     cdef bufferevent_ssl *s = make(base, NULL, ssl, state, options)
     if s == NULL:
@@ -407,7 +408,7 @@ cdef bufferevent *bufferevent_openssl_socket_new(event_base *base, evutil_socket
     return &s.p.bev
 
 
-cdef bufferevent *bufferevent_openssl_filter_new(event_base *base, bufferevent *underlying, void *ssl,
+cdef bufferevent *bufferevent_openssl_filter_new(event_base *base, bufferevent *underlying, ssl_st *ssl,
                                                  bufferevent_ssl_state state, int options) noexcept nogil:
     cdef bufferevent_ssl *s
     if underlying == NULL:
@@ -444,7 +445,7 @@ cdef void bufferevent_ssl_set_release_(bufferevent *bev, void (*release)(void *a
     upcast(bev).release_arg = arg
 
 
-cdef void *bufferevent_openssl_get_ssl(bufferevent *bev) noexcept nogil:
+cdef ssl_st *bufferevent_openssl_get_ssl(bufferevent *bev) noexcept nogil:
     return upcast(bev).ssl if bev.be_ops == &ssl_ops else NULL
 
 

@@ -1,6 +1,8 @@
-# OpenSSL's functions, from the copy that pyOpenSSL uses. SSL, SSL_CTX, BIO and the like are void here.
+# OpenSSL's functions, from the copy that pyOpenSSL uses. SSL, SSL_CTX, BIO and the like are void in the table.
 #
 # The table is filled once, with the GIL held, and constant from then on.
+
+from cyevent.bufferevent.types cimport ssl_st
 
 cdef enum:
     # SSL_get_error().
@@ -53,4 +55,4 @@ cdef const openssl_functions *openssl_() noexcept nogil
 # Loads it, or does nothing when it is. ImportError says what is missing.
 cdef int openssl_load_() except -1
 # The SSL * of a pyOpenSSL Connection, which keeps owning it.
-cdef void *ssl_of_connection(object connection) except NULL
+cdef ssl_st *ssl_of_connection(object connection) except NULL

@@ -17,6 +17,7 @@ the names of all that are not. It happens at the first use, so that who needs no
 from importlib import import_module
 
 from libc.stdint cimport uintptr_t
+from cyevent.bufferevent.types cimport ssl_st
 
 # Name -> what cffi says of it.
 DECLARATIONS = {
@@ -122,13 +123,13 @@ cdef int openssl_load_() except -1:
     return 0
 
 
-cdef void *ssl_of_connection(object connection) except NULL:
+cdef ssl_st *ssl_of_connection(object connection) except NULL:
     from OpenSSL.SSL import Connection
     from cryptography.hazmat.bindings._rust import _openssl
     if not isinstance(connection, Connection):
         raise TypeError(f"connection must be an OpenSSL.SSL.Connection, not {type(connection).__name__}")
     openssl_load_()
-    return <void *><uintptr_t>int(_openssl.ffi.cast("uintptr_t", connection._ssl))
+    return <ssl_st *><uintptr_t>int(_openssl.ffi.cast("uintptr_t", connection._ssl))
 
 
 def load():

@@ -8,7 +8,7 @@
 
 from libc.stdint cimport uint32_t
 from cyevent.buffer.types cimport evbuffer
-from cyevent.bufferevent.types cimport bufferevent, bufferevent_private
+from cyevent.bufferevent.types cimport bufferevent, bufferevent_private, ssl_st
 from cyevent.bufferevent.ssl_library cimport openssl_functions
 
 cdef enum bufferevent_ssl_state:
@@ -32,7 +32,7 @@ cdef enum ssl_outcome:
 cdef struct bufferevent_ssl:
     bufferevent_private p              # must be first
     bufferevent *underlying            # referenced; NULL for a socket
-    void *ssl
+    ssl_st *ssl
     void *rbio                         # both are memory and belong to ssl
     void *wbio
     evbuffer *arrived                  # ciphertext; the underlying one's input, or our own

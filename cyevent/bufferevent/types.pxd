@@ -7,6 +7,18 @@ from cyevent.buffer.types cimport evbuffer, evbuffer_cb_entry, ev_ssize_t
 from cyevent.net.sys cimport sockaddr_in, sockaddr_in6
 from cyevent.net.types cimport EV_SSIZE_MAX
 
+cdef extern from *:
+    """
+    struct evdns_base;
+    struct ssl_st;
+    """
+    # A resolver.
+    struct evdns_base:
+        pass
+    # OpenSSL's SSL.
+    struct ssl_st:
+        pass
+
 cdef enum:
     # What an event callback is told.
     BEV_EVENT_READING = 0x01

@@ -6,6 +6,7 @@ cdef extern from *:
     """
     #ifndef CYEVENT_SYS_H
     #define CYEVENT_SYS_H
+    #include <stdarg.h>
     #include <stdint.h>
     #ifdef _WIN32
       #include <winsock2.h>
@@ -108,6 +109,9 @@ cdef extern from *:
         unsigned short ss_family
 
     ctypedef struct sigset_t:
+        pass
+
+    ctypedef struct va_list:
         pass
 
     ctypedef void (*sighandler_fn)(int) noexcept nogil

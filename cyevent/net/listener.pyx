@@ -8,8 +8,12 @@ What follows: up to ACCEPT_BATCH connections a wake-up, so that a flood of them 
 those that are open. When descriptors run out, a spare one is closed, the connection is accepted with it and
 closed, so that the peer learns of it now, and then the listener rests for a while that doubles, up to a
 second.
+
+The lock is held while a callback runs, so that after evconnlistener_disable() none is running or comes. A
+callback may need the GIL: who waits for the lock does so without it.
 """
 
+cimport cython
 from libc.errno cimport errno
 from libc.stdint cimport int64_t
 from cyevent.core.clock cimport NS_PER_MS
@@ -355,7 +359,8 @@ cdef class Listener:
     waiting connection is closed and accepting goes on after a pause.
     enabled: with False it begins with `enable`.  leave_blocking: accepted sockets block.
 
-    While it is open the base keeps it alive.
+    While it is open the base keeps it alive. It may be enabled, disabled and closed from any thread, if its
+    base has a lock; in another thread than the loop's that waits for a callback that is running.
     """
 
     def __init__(self, EventBase base not None, address, callback, *, backlog=-1,
@@ -372,6 +377,8 @@ cdef class Listener:
         check_callable(callback, "callback")
         if error is not None:
             check_callable(error, "error")
+        if native.lock != NULL:
+            flags |= LEV_OPT_THREADSAFE
         if close_on_free:
             flags |= LEV_OPT_CLOSE_ON_FREE
         if leave_blocking:
@@ -415,8 +422,7 @@ cdef class Listener:
         self.owner = base
         if enabled:
             self.enable()
-        else:
-            base.keep(self)
+        base.keep(self)
 
     def __del__(self):
         self.close()
@@ -431,16 +437,42 @@ cdef class Listener:
         self.owner.checked()
         return self.lev
 
+    cdef evconnlistener *enter(self) except NULL:
+        cdef evconnlistener *lev
+        with cython.critical_section(self):
+            lev = self.live()
+            self.users += 1
+        return lev
+
+    cdef void leave(self) noexcept:
+        cdef evconnlistener *doomed = NULL
+        with cython.critical_section(self):
+            self.users -= 1
+            if self.users == 0:
+                doomed = self.doomed
+                self.doomed = NULL
+        if doomed != NULL:
+            with nogil:
+                evconnlistener_free(doomed)
+
     def enable(self):
         """Accepts connections."""
-        cdef evconnlistener *lev = self.live()
-        if evconnlistener_enable(lev) < 0:
+        cdef evconnlistener *lev = self.enter()
+        cdef int result, code
+        with nogil:
+            result = evconnlistener_enable(lev)
+            code = errno
+        self.leave()
+        if result < 0:
+            set_errno(code)
             raise os_error("enable")
-        self.owner.keep(self)
 
     def disable(self):
         """Leaves connections waiting in the kernel."""
-        evconnlistener_disable(self.live())
+        cdef evconnlistener *lev = self.enter()
+        with nogil:
+            evconnlistener_disable(lev)
+        self.leave()
 
     @property
     def enabled(self):
@@ -489,13 +521,22 @@ cdef class Listener:
     def close(self):
         """Stops accepting, closes the socket (unless close_on_free=False), and removes the file of a Unix
         socket that the listener made. Harmless when repeated."""
-        cdef evconnlistener *lev = self.lev
+        cdef evconnlistener *lev
+        with cython.critical_section(self):
+            lev = self.lev
+            self.lev = NULL
+            if lev != NULL and self.users > 0:
+                self.doomed = lev
+                self.users += 1
         if lev == NULL:
             return
-        self.lev = NULL
-        # It waits for a callback that runs in another thread, which needs the GIL.
-        with nogil:
-            evconnlistener_free(lev)
+        if self.doomed != NULL:
+            # They do as they were told before; then it closes.
+            self.leave()
+        else:
+            # It waits for a callback that runs in another thread, which needs the GIL.
+            with nogil:
+                evconnlistener_free(lev)
         if self.unlink_path is not None:
             import os
             try:

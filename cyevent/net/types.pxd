@@ -8,7 +8,7 @@
 from libc.stdint cimport (
     int8_t, int16_t, int32_t, int64_t, intptr_t, uint8_t, uint16_t, uint32_t, uint64_t, uintptr_t,
 )
-from cyevent.core.sys cimport evutil_socket_t, timeval
+from cyevent.core.sys cimport evutil_socket_t, timeval, va_list
 from cyevent.net.sys cimport addrinfo
 
 ctypedef int8_t ev_int8_t
@@ -210,9 +210,6 @@ cdef extern from *:
     void evutil_timersub(const timeval *a, const timeval *b, timeval *difference) noexcept nogil
     void evutil_timerclear(timeval *tv) noexcept nogil
     bint evutil_timerisset(const timeval *tv) noexcept nogil
-
-    ctypedef struct va_list:
-        pass
 
     # Returns the length of the whole text; buflen or more says that it was cut. It always ends with a NUL.
     int evutil_snprintf(char *buf, size_t buflen, const char *format, ...) noexcept nogil

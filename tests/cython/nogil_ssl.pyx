@@ -6,7 +6,7 @@ import socket
 
 from libc.string cimport memset
 from cyevent cimport *
-from cyevent cimport bufferevent, evbuffer, timeval
+from cyevent cimport bufferevent, evbuffer, ssl_st, timeval
 from cyevent.bufferevent.ssl_library cimport ssl_of_connection
 from rig cimport Rig, milliseconds, now
 
@@ -124,7 +124,7 @@ cdef class Ends:
         from OpenSSL import SSL
         cdef side *sides[2]
         cdef bufferevent_ssl_state state
-        cdef void *ssl
+        cdef ssl_st *ssl
         cdef int i
         server, client = make_contexts()
         self.rig = Rig(method)
@@ -464,7 +464,7 @@ def test_bad_arguments(method):
     cdef bufferevent *bev
     from OpenSSL import SSL
     connection = SSL.Connection(make_contexts()[1])
-    cdef void *ssl = ssl_of_connection(connection)
+    cdef ssl_st *ssl = ssl_of_connection(connection)
     assert bufferevent_openssl_socket_new(rig.base, -1, NULL, BUFFEREVENT_SSL_OPEN, 0) == NULL
     assert bufferevent_openssl_socket_new(rig.base, -1, ssl, <bufferevent_ssl_state>3, 0) == NULL
     assert bufferevent_openssl_socket_new(rig.base, -1, ssl, BUFFEREVENT_SSL_OPEN,

@@ -104,7 +104,8 @@ def test_python_constants_have_the_values():
     values = {name.name: name.meaning for name in NAMES if name.kind == "constant"}
     differing = []
     for row in TABLE:
-        if row.name not in values or not re.fullmatch(r"[A-Z_]+", row.python):
+        # What depends on the system has no value in the list.
+        if not values.get(row.name) or not re.fullmatch(r"[A-Z_]+", row.python):
             continue
         if getattr(cyevent, row.python, None) not in (None, int(values[row.name], 0)):
             differing.append(row)
@@ -129,8 +130,12 @@ def module_text(names):
         "from cyevent cimport timeval, sockaddr",
     ]
     lines += [f"from cyevent cimport {name.name}" for name in names]
-    if "va_list" in DOOR:
-        lines.append("from cyevent cimport va_list")
+    # Structs of others, of which there are pointers here.
+    mentioned = {
+        word for name in names for word in re.findall(r"(?<=struct )\w+|va_list", name.meaning)
+    }
+    foreign = mentioned & DOOR - {name.name for name in names}
+    lines += [f"from cyevent cimport {word}" for word in sorted(foreign)]
     addresses, constants = [], []
     for name in names:
         if name.kind == "function":

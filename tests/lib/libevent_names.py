@@ -14,7 +14,16 @@ import cyevent
 ROOT = Path(__file__).resolve().parents[2]
 
 # The headers of which every name is there, or has its reason in the table. The others may have gaps.
-COMPLETE = ("event.h", "watch.h", "thread.h", "util.h")
+COMPLETE = (
+    "event.h",
+    "watch.h",
+    "thread.h",
+    "util.h",
+    "buffer.h",
+    "bufferevent.h",
+    "bufferevent_ssl.h",
+    "listener.h",
+)
 
 # Types that signatures have and that are not cyevent's.
 SYSTEM_TYPES = ("sockaddr", "timeval", "tm")

@@ -1,16 +1,25 @@
 """Accepting connections."""
 
+import contextlib
 import gc
 import os
+import queue
 import resource
 import socket
 import stat
 import threading
+import time
 import weakref
 
 import pytest
 
-from cyevent import EVLOOP_NONBLOCK, EVLOOP_ONCE, Listener
+from cyevent import (
+    EVLOOP_NO_EXIT_ON_EMPTY,
+    EVLOOP_NONBLOCK,
+    EVLOOP_ONCE,
+    EventBase,
+    Listener,
+)
 
 
 def connect(address, family=socket.AF_INET):
@@ -225,6 +234,126 @@ def test_close_from_another_thread(base, accepted, collect):
         timer.start()
         assert base.dispatch() == 1
         timer.join()
+
+
+def test_disable_in_another_thread_waits_for_the_callback(base, accepted):
+    order = []
+    begun = threading.Event()
+
+    def disable():
+        begun.set()
+        listener.disable()
+        order.append("disabled")
+
+    def accept(listener, fd, address):
+        accepted.append(fd)
+        thread.start()
+        begun.wait()
+        # For disable(), to end too early.
+        time.sleep(0.05)
+        order.append("called")
+
+    thread = threading.Thread(target=disable)
+    with Listener(base, ("127.0.0.1", 0), accept) as listener, connect(listener.address):
+        # Nothing is waited for any more.
+        assert base.dispatch() == 1
+        thread.join()
+        assert order == ["called", "disabled"]
+        assert not listener.enabled
+
+
+@pytest.fixture
+def running(base):
+    """The base's loop runs in another thread."""
+    thread = threading.Thread(target=base.loop, args=(EVLOOP_NO_EXIT_ON_EMPTY,))
+    thread.start()
+    yield base
+    base.loopbreak()
+    thread.join()
+
+
+def in_threads(n, work):
+    """Calls work() in n threads at once."""
+    barrier = threading.Barrier(n)
+    failures = []
+
+    def run():
+        try:
+            barrier.wait()
+            work()
+        except BaseException as exception:
+            failures.append(exception)
+
+    threads = [threading.Thread(target=run) for _ in range(n)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+
+
+def test_enable_and_disable_in_other_threads(running):
+    told = queue.SimpleQueue()
+
+    def accept(listener, fd, address):
+        os.close(fd)
+        told.put(address)
+
+    def toggle():
+        for _ in range(100):
+            with connect(listener.address):
+                listener.disable()
+                listener.enable()
+
+    listener = Listener(running, ("127.0.0.1", 0), accept)
+    in_threads(4, toggle)
+    assert listener.enabled
+    # Each connection is accepted once, whatever happened meanwhile.
+    for _ in range(400):
+        told.get(timeout=10)
+    in_threads(4, listener.disable)
+    with connect(listener.address) as sock:
+        listener.enable()
+        assert sock.recv(1) == b""
+        assert told.get(timeout=10) == sock.getsockname()
+    in_threads(4, listener.close)
+    assert listener.closed
+    assert running.num_events() == 0
+    assert told.empty()
+
+
+def test_close_while_others_use_it(running, collect):
+    def use():
+        with contextlib.suppress(ValueError):
+            while True:
+                listener.enable()
+                listener.disable()
+
+    def close():
+        if closer.acquire(blocking=False):
+            listener.close()
+        else:
+            use()
+
+    for _ in range(50):
+        closer = threading.Semaphore(1)
+        listener = Listener(running, ("127.0.0.1", 0), collect)
+        fd = listener.fd
+        in_threads(3, close)
+        assert listener.closed and listener.fd == -1
+        with pytest.raises(OSError):
+            os.fstat(fd)
+    assert running.num_events() == 0
+
+
+def test_a_base_without_a_lock(method, accepted, collect):
+    with EventBase(method, threadsafe=False) as base:
+        listener = Listener(base, ("127.0.0.1", 0), collect)
+        listener.disable()
+        with connect(listener.address):
+            listener.enable()
+            base.loop(EVLOOP_ONCE)
+        assert len(accepted) == 1
 
 
 def test_exception_in_the_callback(base, accepted):
