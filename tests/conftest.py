@@ -58,7 +58,11 @@ def pytest_unconfigure(config):
 def hang_guard(request):
     """Ends the run with every thread's traceback when one test takes far too long."""
     hang = 7200.0 if settings.get_current_profile_name() == "nightly" else HANG
+    # Its thread blocks all signals, but not from its first instruction on: one that signalfd is to read would
+    # end the run there.
+    unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     faulthandler.dump_traceback_later(hang, exit=True, file=request.config.stash[STDERR])
+    signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
     yield
     faulthandler.cancel_dump_traceback_later()
 

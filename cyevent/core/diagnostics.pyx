@@ -11,6 +11,7 @@ with the traceback of each thread.
 import atexit
 import logging as _logging
 import os
+import signal
 import sys
 import threading
 
@@ -175,7 +176,15 @@ cdef class Route:
     cdef int start(self) except -1:
         set_stopping(False)
         self.thread = threading.Thread(target=self.deliver, name="cyevent-log", daemon=True)
-        self.thread.start()
+        # Signals are for the program's own threads; signalfd needs them blocked in all others.
+        unblocked = None
+        if hasattr(signal, "pthread_sigmask"):
+            unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        try:
+            self.thread.start()
+        finally:
+            if unblocked is not None:
+                signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
         return 0
 
     def change(self, callback):
