@@ -11,22 +11,29 @@ cdef enum:
     MAX_DEFERREDS_QUEUED = 32
 
 
-cdef int evthread_notify_base_(event_base *base) noexcept nogil:
+cdef int wake(event_base *base) noexcept nogil:
     cdef uint64_t one = 1
-    cdef ssize_t n
+    if base.notify_fds[1] < 0:
+        return base.ops.notify(base.backend)
+    # An eventfd takes eight bytes; so does the socketpair, whose reader drains it.
+    while write(base.notify_fds[1], &one, sizeof(one)) < 0:
+        if errno == EAGAIN:
+            break
+        if errno != EINTR:
+            return -1
+    return 0
+
+
+cdef int evthread_notify_base_(event_base *base) noexcept nogil:
     if not base.notifiable:
         return -1
     if base.is_notify_pending:
         return 0
     base.is_notify_pending = True
-    # An eventfd takes eight bytes; so does the socketpair, whose reader drains it.
-    while True:
-        n = write(base.notify_fds[1], &one, sizeof(one))
-        if n >= 0 or errno == EAGAIN:
-            return 0
-        if errno != EINTR:
-            base.is_notify_pending = False
-            return -1
+    if wake(base) < 0:
+        base.is_notify_pending = False
+        return -1
+    return 0
 
 
 cdef int event_callback_activate_nolock_(event_base *base, event_callback *cb) noexcept nogil:
