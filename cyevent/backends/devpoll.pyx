@@ -103,11 +103,6 @@ cdef int devpoll_add(backend_host *host, void *backend, evutil_socket_t fd, shor
     return note_change(&(<devpoll_state *>backend).changes, fd, old, old | events, True, fdinfo)
 
 
-cdef int devpoll_delete(backend_host *host, void *backend, evutil_socket_t fd, short old,
-                        short events, uint64_t *fdinfo) noexcept nogil:
-    return note_change(&(<devpoll_state *>backend).changes, fd, old, old & ~events, False, fdinfo)
-
-
 cdef inline short to_poll(short what) noexcept nogil:
     cdef short events = 0
     if what & EV_READ:
@@ -141,6 +136,40 @@ cdef inline int put(pollfd *out, int fd, short events) noexcept nogil:
     return 1
 
 
+cdef inline int put_changes_of(pollfd *out, const change *entry) noexcept nogil:
+    cdef int n = 0
+    if entry.known & ~entry.wanted:
+        n += put(out, entry.fd, POLLREMOVE)
+    if to_poll(entry.wanted):
+        n += put(out + n, entry.fd, to_poll(entry.wanted))
+    return n
+
+
+cdef void write_changes(devpoll_state *state, const pollfd *changes, int n) noexcept nogil:
+    cdef int i
+    if n == 0 or pwrite(state.dpfd, changes, n * sizeof(pollfd), 0) >= 0:
+        return
+    for i in range(n):
+        # Closed before its event was deleted: nothing is left to remove.
+        if pwrite(state.dpfd, &changes[i], sizeof(pollfd), 0) < 0 and not (changes[i].events & POLLREMOVE):
+            event_warn_fd_(b"write: /dev/poll", changes[i].fd)
+
+
+cdef int devpoll_delete(backend_host *host, void *backend, evutil_socket_t fd, short old,
+                        short events, uint64_t *fdinfo) noexcept nogil:
+    cdef devpoll_state *state = <devpoll_state *>backend
+    cdef change now
+    cdef pollfd changes[CHANGES_PER_DESCRIPTOR]
+    now.fd = fd
+    now.known = old
+    now.wanted = old & ~events
+    now.added = False
+    if note_change(&state.changes, fd, now.known, now.wanted, False, fdinfo) < 0:
+        # No memory to note it: done at once, or else the kernel would go on to tell it.
+        write_changes(state, changes, put_changes_of(changes, &now))
+    return 0
+
+
 cdef int apply_changes(devpoll_state *state) noexcept nogil:
     cdef const change *entry
     cdef int i, n = 0
@@ -149,20 +178,10 @@ cdef int apply_changes(devpoll_state *state) noexcept nogil:
         return -1
     for i in range(state.changes.n):
         entry = &state.changes.entries[i]
-        if not is_change(entry):
-            continue
-        if entry.known & ~entry.wanted:
-            n += put(&state.events[n], entry.fd, POLLREMOVE)
-        if to_poll(entry.wanted):
-            n += put(&state.events[n], entry.fd, to_poll(entry.wanted))
+        if is_change(entry):
+            n += put_changes_of(&state.events[n], entry)
     changes_done(&state.changes)
-    if n == 0 or pwrite(state.dpfd, state.events, n * sizeof(pollfd), 0) >= 0:
-        return 0
-    for i in range(n):
-        # Closed before its event was deleted: nothing is left to remove.
-        if pwrite(state.dpfd, &state.events[i], sizeof(pollfd), 0) < 0 \
-                and not (state.events[i].events & POLLREMOVE):
-            event_warn_fd_(b"write: /dev/poll", state.events[i].fd)
+    write_changes(state, state.events, n)
     return 0
 
 

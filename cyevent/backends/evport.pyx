@@ -153,6 +153,9 @@ cdef int evport_add(backend_host *host, void *backend, evutil_socket_t fd, short
 cdef int evport_delete(backend_host *host, void *backend, evutil_socket_t fd, short old,
                        short events, uint64_t *fdinfo) noexcept nogil:
     cdef evport_state *state = <evport_state *>backend
+    if fd >= state.ndescriptors:
+        # Its addition failed for want of memory.
+        return 0
     state.descriptors[fd].wanted = old & ~events
     enqueue(state, fd)
     return 0

@@ -160,14 +160,6 @@ cdef int kqueue_add(backend_host *host, void *backend, evutil_socket_t fd, short
                        old | events, True, fdinfo)
 
 
-cdef int kqueue_delete(backend_host *host, void *backend, evutil_socket_t fd, short old, short events,
-                       uint64_t *fdinfo) noexcept nogil:
-    cdef short edge = events & EV_ET
-    cdef short wanted = old & ~events
-    return note_change(&(<kqueue_state *>backend).changes, fd, old | edge,
-                       wanted | edge if wanted else 0, False, fdinfo)
-
-
 cdef inline intptr_t read_tag(short what) noexcept nogil:
     """The read filter's udata for what is wanted; TAG_NONE: there is no such filter."""
     if what & EV_READ or what & EV_CLOSED and what & EV_ET:
@@ -193,6 +185,35 @@ cdef int put_filter(kevent_t *out, const change *entry, int filter, unsigned ffl
                     wanted)
         n += 1
     return n
+
+
+cdef inline int put_changes_of(kevent_t *out, const change *entry) noexcept nogil:
+    cdef int n = put_filter(out, entry, EVFILT_READ, CYEVENT_NOTE_EOF, read_tag(entry.known),
+                            read_tag(entry.wanted))
+    return n + put_filter(out + n, entry, EVFILT_WRITE, 0, write_tag(entry.known), write_tag(entry.wanted))
+
+
+cdef int kqueue_delete(backend_host *host, void *backend, evutil_socket_t fd, short old, short events,
+                       uint64_t *fdinfo) noexcept nogil:
+    cdef kqueue_state *state = <kqueue_state *>backend
+    cdef short edge = events & EV_ET
+    cdef short wanted = old & ~events
+    cdef change now
+    cdef timespec zero
+    cdef kevent_t changes[CHANGES_PER_DESCRIPTOR]
+    cdef int i, n
+    now.fd = fd
+    now.known = old | edge
+    now.wanted = wanted | edge if wanted else 0
+    now.added = False
+    if note_change(&state.changes, fd, now.known, now.wanted, False, fdinfo) == 0:
+        return 0
+    # No memory to note it: done at once, or else the kernel would go on to tell it.
+    zero.tv_sec = zero.tv_nsec = 0
+    n = put_changes_of(changes, &now)
+    for i in range(n):
+        kevent(state.kq, &changes[i], 1, NULL, 0, &zero)
+    return 0
 
 
 cdef bint make_room(kqueue_state *state, int n) noexcept nogil:
@@ -221,10 +242,7 @@ cdef int put_changes(kqueue_state *state) noexcept nogil:
     for i in range(state.changes.n):
         entry = &state.changes.entries[i]
         if is_change(entry):
-            n += put_filter(&state.events[n], entry, EVFILT_READ, CYEVENT_NOTE_EOF,
-                            read_tag(entry.known), read_tag(entry.wanted))
-            n += put_filter(&state.events[n], entry, EVFILT_WRITE, 0,
-                            write_tag(entry.known), write_tag(entry.wanted))
+            n += put_changes_of(&state.events[n], entry)
     changes_done(&state.changes)
     return n
 
