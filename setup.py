@@ -103,6 +103,7 @@ def extensions():
                 extra_compile_args=compile_args,
                 extra_link_args=link_args,
                 include_dirs=["tests/emulation"] if emulated else [],
+                depends=sorted(map(str, Path("tests/emulation").rglob("*.h"))) if emulated else [],
                 define_macros=[("CYEVENT_METHOD_SUFFIX", '"-emulated"')] if emulated else [],
                 libraries=["ws2_32", "iphlpapi", "bcrypt"] if sys.platform == "win32" else [],
             )

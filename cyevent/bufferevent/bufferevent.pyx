@@ -163,7 +163,11 @@ cdef void bufferevent_run_eventcb_(bufferevent *bev, short what, int options) no
     cdef bufferevent_private *p = BEV_UPCAST(bev)
     if bev.errorcb == NULL:
         return
-    p.errno_pending = errno
+    # Of other events it says nothing, being what some call before has left.
+    if what & BEV_EVENT_ERROR:
+        p.errno_pending = errno
+    elif what & BEV_EVENT_CONNECTED:
+        p.errno_pending = 0
     if (p.options | options) & BEV_OPT_DEFER_CALLBACKS:
         p.eventcb_pending |= what
         schedule(p)

@@ -114,6 +114,15 @@ static inline int emu_unwatch(int set, int fd) {
     return epoll_ctl(set, EPOLL_CTL_DEL, fd, &unused) == 0 ? 0 : errno;
 }
 
+/* A system call that succeeds leaves errno alone. */
+#define EMU_RESULT(type, call) do { \
+    int emu_saved = errno; \
+    type emu_result = (call); \
+    if (emu_result >= 0) \
+        errno = emu_saved; \
+    return emu_result; \
+} while (0)
+
 /* A byte per descriptor number, for what epoll cannot remember. */
 struct emu_bytes {
     unsigned char *values;

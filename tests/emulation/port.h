@@ -68,7 +68,7 @@ static void emu_port_forget(struct emu_port *port, int fd) {
     }
 }
 
-static int port_associate(int fd, int source, uintptr_t object, int events, void *user) {
+static int emu_associate(int fd, int source, uintptr_t object, int events, void *user) {
     struct emu_port *port = (struct emu_port *)emu_find(fd);
     int error;
     if (port == NULL)
@@ -88,7 +88,7 @@ static int port_associate(int fd, int source, uintptr_t object, int events, void
     return emu_port_answer(error);
 }
 
-static int port_dissociate(int fd, int source, uintptr_t object) {
+static int emu_dissociate(int fd, int source, uintptr_t object) {
     struct emu_port *port = (struct emu_port *)emu_find(fd);
     if (port == NULL)
         return -1;
@@ -141,8 +141,8 @@ static int emu_port_collect(struct emu_port *port, port_event_t *list, int room)
     return n;
 }
 
-static int port_getn(int fd, port_event_t *list, unsigned max, unsigned *nget,
-                     const struct timespec *timeout) {
+static int emu_getn(int fd, port_event_t *list, unsigned max, unsigned *nget,
+                    const struct timespec *timeout) {
     struct emu_port *port = (struct emu_port *)emu_find(fd);
     int64_t deadline = -1;
     int n, woken;
@@ -163,6 +163,19 @@ static int port_getn(int fd, port_event_t *list, unsigned max, unsigned *nget,
         if (woken <= 0)
             return -1;
     }
+}
+
+static int port_associate(int fd, int source, uintptr_t object, int events, void *user) {
+    EMU_RESULT(int, emu_associate(fd, source, object, events, user));
+}
+
+static int port_dissociate(int fd, int source, uintptr_t object) {
+    EMU_RESULT(int, emu_dissociate(fd, source, object));
+}
+
+static int port_getn(int fd, port_event_t *list, unsigned max, unsigned *nget,
+                     const struct timespec *timeout) {
+    EMU_RESULT(int, emu_getn(fd, list, max, nget, timeout));
 }
 
 #define close emu_close

@@ -54,7 +54,7 @@ static int emu_open(const char *path, int flags) {
     return set->object.fd;
 }
 
-static ssize_t emu_pwrite(int fd, const void *data, size_t n, off_t offset) {
+static ssize_t emu_change(int fd, const void *data, size_t n, off_t offset) {
     struct emu_devpoll *set = (struct emu_devpoll *)emu_find(fd);
     const struct pollfd *entries = (const struct pollfd *)data;
     size_t i;
@@ -97,7 +97,7 @@ static int emu_devpoll_look(struct emu_devpoll *set, struct dvpoll *argument) {
     return n;
 }
 
-static int emu_ioctl(int fd, unsigned long request, struct dvpoll *argument) {
+static int emu_dp_poll(int fd, unsigned long request, struct dvpoll *argument) {
     struct emu_devpoll *set = (struct emu_devpoll *)emu_find(fd);
     struct epoll_event ready[EMU_BATCH];
     int i, n, got, room;
@@ -118,6 +118,14 @@ static int emu_ioctl(int fd, unsigned long request, struct dvpoll *argument) {
         argument->dp_fds[n].revents = (short)ready[i].events;
     }
     return n;
+}
+
+static ssize_t emu_pwrite(int fd, const void *data, size_t n, off_t offset) {
+    EMU_RESULT(ssize_t, emu_change(fd, data, n, offset));
+}
+
+static int emu_ioctl(int fd, unsigned long request, struct dvpoll *argument) {
+    EMU_RESULT(int, emu_dp_poll(fd, request, argument));
 }
 
 #define open emu_open

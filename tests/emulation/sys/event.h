@@ -269,8 +269,8 @@ static int emu_collect(struct emu_kqueue *kq, struct kevent *events, int room) {
     return n;
 }
 
-static int kevent(int fd, const struct kevent *changes, int nchanges, struct kevent *events, int nevents,
-                  const struct timespec *timeout) {
+static int emu_kevent(int fd, const struct kevent *changes, int nchanges, struct kevent *events, int nevents,
+                      const struct timespec *timeout) {
     struct emu_kqueue *kq = (struct emu_kqueue *)emu_find(fd);
     int64_t deadline = -1;
     int i, n = 0;
@@ -300,6 +300,11 @@ static int kevent(int fd, const struct kevent *changes, int nchanges, struct kev
         if (i <= 0)
             return i;
     }
+}
+
+static int kevent(int fd, const struct kevent *changes, int nchanges, struct kevent *events, int nevents,
+                  const struct timespec *timeout) {
+    EMU_RESULT(int, emu_kevent(fd, changes, nchanges, events, nevents, timeout));
 }
 
 #define close emu_close
