@@ -8,7 +8,7 @@ Facts about /dev/poll:
 - The file has a position that counts what was written, although nothing is stored: after 2 GiB some versions
   refuse a write() that goes on there.
 - A write that fails at one entry does not say which, and whether the others were taken.
-- The ioctl DP_POLL waits, in milliseconds, and fills an array with as many ready descriptors as it has room for.
+- The ioctl DP_POLL waits, in milliseconds, and fills an array with as many ready descriptors as have room.
 - A descriptor that was closed stays in the set and is told with POLLNVAL each time. POLLERR and POLLHUP are
   always told.
 - Only the process that opened the file may write to it.
@@ -249,6 +249,7 @@ devpoll_ops.delete = devpoll_delete
 devpoll_ops.dispatch = devpoll_dispatch
 devpoll_ops.dealloc = devpoll_dealloc
 devpoll_ops.need_reinit = True
-devpoll_ops.features = EV_FEATURE_O1 | EV_FEATURE_FDS | (EV_FEATURE_EARLY_CLOSE if CYEVENT_HAVE_POLLRDHUP else 0)
+devpoll_ops.features = EV_FEATURE_O1 | EV_FEATURE_FDS \
+    | (EV_FEATURE_EARLY_CLOSE if CYEVENT_HAVE_POLLRDHUP else 0)
 devpoll_ops.fdinfo_len = sizeof(uint64_t)
 backend_register(&devpoll_ops)

@@ -14,12 +14,12 @@ Facts about event ports:
 - port_send() puts an event of the program's own into the port, from any thread.
 - What the parent associated is not there in a forked child's port.
 
-What follows: which descriptors are wanted for what is kept here, one word for each number; those that changed or
-were delivered are queued, and associated before the next wait. So the callbacks of an event have run by then,
+What follows: which descriptors are wanted for what is kept here by their numbers; those that changed or were
+delivered are queued, and associated before the next wait. So the callbacks of an event have run by then,
 which makes it level-triggered, and an event that is deleted and added again costs nothing more than it would
 anyway. The first entry of the array is marked before each wait, and if the mark is still there then nothing has
-come. A descriptor that cannot be associated is told to its readers and writers, whose next system call gives the
-reason. Wake-ups are port_send()'s and need no descriptor.
+come. A descriptor that cannot be associated is told to its readers and writers, whose next system call gives
+the reason. Wake-ups are port_send()'s and need no descriptor.
 """
 
 from libc.errno cimport errno
@@ -292,7 +292,8 @@ evport_ops.delete = evport_delete
 evport_ops.dispatch = evport_dispatch
 evport_ops.dealloc = evport_dealloc
 evport_ops.need_reinit = True
-evport_ops.features = EV_FEATURE_O1 | EV_FEATURE_FDS | (EV_FEATURE_EARLY_CLOSE if CYEVENT_HAVE_POLLRDHUP else 0)
+evport_ops.features = EV_FEATURE_O1 | EV_FEATURE_FDS \
+    | (EV_FEATURE_EARLY_CLOSE if CYEVENT_HAVE_POLLRDHUP else 0)
 evport_ops.fdinfo_len = 0
 evport_ops.notify_init = evport_notify_init
 evport_ops.notify = evport_notify

@@ -10,8 +10,9 @@ for different signals; of two that wait for the same, the one whose loop was ent
 it loses interest another. What was installed before is saved by the first base that waits for a signal and
 put back by the last, whatever their order. The tables are the process's and have a lock of their own.
 
-A backend that is told of signals by the kernel (event_op.signal_add) needs no pipe; the handler is installed all
-the same, and does nothing then. Ignoring the signal, as libevent does there, would be inherited by the programs
+A backend that is told of signals by the kernel (event_op.signal_add) needs no pipe; the handler is installed
+all the same, and does nothing then. Ignoring the signal, as libevent does there,
+would be inherited by the programs
 that a child executes, and children whose parent ignores SIGCHLD leave no status.
 
 With EVENT_BASE_FLAG_USE_SIGNALFD the signals are blocked and read from a signalfd(2) instead: no handler
