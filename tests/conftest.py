@@ -63,6 +63,32 @@ def hang_guard(request):
     faulthandler.cancel_dump_traceback_later()
 
 
+def pytest_addoption(parser):
+    parser.addoption(
+        "--methods",
+        metavar="NAMES",
+        help="of the tests that run once for each mechanism, run those of these (separated by commas)",
+    )
+
+
+def pytest_collection_modifyitems(config, items):
+    wanted = config.getoption("--methods")
+    if not wanted:
+        return
+
+    def is_wanted(item):
+        params = item.callspec.params if hasattr(item, "callspec") else {}
+        named = [
+            params.get("method"),
+            params.get("mechanism"),
+            (params.get("backend") or [None])[0],
+        ]
+        return all(name is None or name in wanted.split(",") for name in named)
+
+    config.hook.pytest_deselected(items=[item for item in items if not is_wanted(item)])
+    items[:] = [item for item in items if is_wanted(item)]
+
+
 def pytest_generate_tests(metafunc):
     """A test that takes `method` runs once for each mechanism of this machine."""
     if "method" in metafunc.fixturenames:

@@ -1,0 +1,69 @@
+"""The suite over the emulations of kqueue, /dev/poll and event ports.
+
+What passes here passes on an emulation, not on the system itself; tests/emulation says what that shows.
+"""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+MECHANISMS = ("kqueue", "evport", "devpoll")
+ALL = ("epoll", "kqueue-emulated", "evport-emulated", "devpoll-emulated", "poll", "select")
+
+# What runs, and how many tests of it have to pass at the least: none may be left out by mistake.
+SUITES = {
+    "core": (["tests/core"], 250),
+    "cython": (["tests/cython"], 80),
+    "above": (["tests/net", "tests/bufferevent", "tests/platforms/test_mechanisms.py"], 40),
+}
+
+
+def run(build, mechanism, suite, tmp_path):
+    method = f"{mechanism}-emulated"
+    folders, least = SUITES[suite]
+    env = dict(os.environ)
+    env["PYTHONPATH"] = str(build)
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", method]
+    if suite == "cython":
+        # The compiled test modules are kept there; the package's doors are the same.
+        command.remove("no:cacheprovider")
+        command.remove("-p")
+    done = subprocess.run(
+        [*command, "--basetemp", str(tmp_path / "inner"), *folders],
+        cwd=ROOT,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=140,
+    )
+    report = done.stdout[-8000:] + done.stderr[-4000:]
+    assert done.returncode == 0, report
+    passed = re.search(r"(\d+) passed", done.stdout)
+    assert passed and int(passed[1]) >= least, report
+
+
+@pytest.mark.timeout(600)
+def test_the_build_names_the_emulations(emulated_build):
+    """Building is its own test, so that the others' time limits are for what they run."""
+    program = "import cyevent; print(*cyevent.EventBase.supported_methods())"
+    env = dict(os.environ, PYTHONPATH=str(emulated_build))
+    done = subprocess.run(
+        [sys.executable, "-P" if sys.version_info >= (3, 11) else "-s", "-c", program],
+        cwd=emulated_build,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.stdout.split() == list(ALL), done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("suite", SUITES)
+@pytest.mark.parametrize("mechanism", MECHANISMS)
+def test_suite_over_an_emulation(emulated_build, mechanism, suite, tmp_path):
+    run(emulated_build, mechanism, suite, tmp_path)
