@@ -58,6 +58,9 @@ def pytest_unconfigure(config):
 def hang_guard(request):
     """Ends the run with every thread's traceback when one test takes far too long."""
     hang = 7200.0 if settings.get_current_profile_name() == "nightly" else HANG
+    own = request.node.get_closest_marker("timeout")
+    if own is not None and own.args:
+        hang = max(hang, own.args[0] + HANG)
     faulthandler.dump_traceback_later(hang, exit=True, file=request.config.stash[STDERR])
     yield
     faulthandler.cancel_dump_traceback_later()

@@ -23,13 +23,17 @@ TARGETS = {
     "x86_64-freebsd": "freebsd",
 }
 
-# What runs unless everything is asked for with -m slow: the rooms that know the system best.
-USUAL = ("cyevent.backends.", "cyevent.core.base", "cyevent.core.signals", "cyevent.net.util")
+# The rooms that know the system best, so that one need not wait for everything.
+KNOWING = ("cyevent.backends.", "cyevent.core.base", "cyevent.core.signals", "cyevent.net.util")
 
-pytestmark = pytest.mark.skipif(
-    importlib.util.find_spec("ziglang") is None,
-    reason="ziglang is not installed: no cross-compiling",
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(1800),
+    pytest.mark.skipif(
+        importlib.util.find_spec("ziglang") is None,
+        reason="ziglang is not installed: no cross-compiling",
+    ),
+]
 
 
 @pytest.fixture(scope="session")
@@ -89,15 +93,13 @@ def build(target, chosen, headers, folder):
 @pytest.mark.parametrize("target", TARGETS)
 def test_what_knows_the_system_links(target, emulated_build, python_headers, tmp_path):
     chosen = {
-        name: path for name, path in sources(TARGETS[target]).items() if name.startswith(USUAL)
+        name: path for name, path in sources(TARGETS[target]).items() if name.startswith(KNOWING)
     }
     assert "cyevent.backends.kqueue" in chosen
     assert "cyevent.backends.epoll" not in chosen
     build(target, chosen, python_headers, tmp_path)
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("target", TARGETS)
 def test_everything_links(target, emulated_build, python_headers, tmp_path):
     build(target, sources(TARGETS[target]), python_headers, tmp_path)
