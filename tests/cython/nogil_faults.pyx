@@ -567,7 +567,9 @@ cdef int delete_without_memory(event_base *base, int *fds, int *turns) noexcept 
             close(others[n].fd)
             break
         n += 1
-    result = event_del(&gone) if n < MANY_CHANGES else -2
+    result = event_del(&gone)
+    if n == MANY_CHANGES:
+        result = -2
     fail_at = 0
     fail_on = False
     while n:
