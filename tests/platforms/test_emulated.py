@@ -21,8 +21,8 @@ CORE = ["tests/core", "tests/platforms/test_mechanisms.py"]
 SUITES = {
     "usual": ([*CORE, "--ignore=tests/core/test_lifetimes.py"], 350),
     "core": (CORE, 350),
-    "cython": (["tests/cython"], 250),
-    "above": (["tests/net", "tests/bufferevent", "tests/tls"], 40),
+    "cython": (["tests/cython"], 200),
+    "above": (["tests/net", "tests/bufferevent", "tests/tls"], 600),
 }
 # Building is its own test, so that the others' time limits are for what they run; but it may be left out.
 BUILD = 600
