@@ -3,6 +3,9 @@
 CYEVENT_SANITIZE=address,undefined builds with those sanitizers (see tools/sanitize.py), CYEVENT_DEBUG=1 without
 optimization and with Cython's bounds checks, CYEVENT_ANNOTATE=1 writes Cython's annotated sources beside the C
 files in build/cython. An optimization level in CFLAGS replaces the one from here.
+
+CYEVENT_EMULATE=1, for the tests, adds kqueue, /dev/poll and event ports on Linux, over the emulations of
+tests/emulation. Such a build goes to a folder of its own, build/emulated if no other is given.
 """
 
 import os
@@ -38,6 +41,10 @@ PLATFORM_ONLY = {
 SANITIZERS = os.environ.get("CYEVENT_SANITIZE", "")
 DEBUG = bool(os.environ.get("CYEVENT_DEBUG"))
 ANNOTATE = bool(os.environ.get("CYEVENT_ANNOTATE"))
+EMULATE = bool(os.environ.get("CYEVENT_EMULATE"))
+
+# The backends that CYEVENT_EMULATE adds on Linux, over the emulations of their system calls.
+EMULATED = ("cyevent.backends.devpoll", "cyevent.backends.evport", "cyevent.backends.kqueue")
 
 DIRECTIVES = {
     "language_level": 3,
@@ -85,8 +92,9 @@ def extensions():
     result = []
     for path in sorted(Path("cyevent").rglob("*.pyx")):
         name = ".".join(path.with_suffix("").parts)
+        emulated = EMULATE and sys.platform == "linux" and name in EMULATED
         only = PLATFORM_ONLY.get(name)
-        if only is not None and not sys.platform.startswith(only):
+        if only is not None and not sys.platform.startswith(only) and not emulated:
             continue
         result.append(
             Extension(
@@ -94,6 +102,9 @@ def extensions():
                 [str(path)],
                 extra_compile_args=compile_args,
                 extra_link_args=link_args,
+                include_dirs=["tests/emulation"] if emulated else [],
+                depends=sorted(map(str, Path("tests/emulation").rglob("*.h"))) if emulated else [],
+                define_macros=[("CYEVENT_METHOD_SUFFIX", '"-emulated"')] if emulated else [],
                 libraries=["ws2_32", "iphlpapi", "bcrypt"] if sys.platform == "win32" else [],
             )
         )
@@ -123,6 +134,8 @@ class build_ext(_build_ext):
 
     def run(self):
         if self.inplace:
+            if EMULATE:
+                raise SystemExit("CYEVENT_EMULATE: emulations are not built beside the sources")
             generate_headers()
         record = Path(self.build_temp) / "settings"
         variables = [os.environ.get(name, "") for name in ("CC", "CFLAGS", "LDFLAGS")]
@@ -131,7 +144,7 @@ class build_ext(_build_ext):
             self.force = True
         super().run()
         keep(record, settings)
-        if not self.inplace and not SANITIZERS:
+        if not self.inplace and not SANITIZERS and not EMULATE:
             # `python -m` puts the current folder first, so in a checkout it finds the package's sources
             # before the installed copy: the modules have to be beside them.
             self.copy_extensions_to_source()
@@ -153,6 +166,7 @@ def main():
     )
     keep(record, settings)
     setup(
+        options={"build": {"build_base": "build/emulated"}} if EMULATE else {},
         packages=find_packages(include=["cyevent", "cyevent.*"]),
         package_data={"": ["*.pxd", "*.pyi", "py.typed"], "cyevent": ["include/cyevent/*.h"]},
         ext_modules=modules,

@@ -58,6 +58,9 @@ def pytest_unconfigure(config):
 def hang_guard(request):
     """Ends the run with every thread's traceback when one test takes far too long."""
     hang = 7200.0 if settings.get_current_profile_name() == "nightly" else HANG
+    own = request.node.get_closest_marker("timeout")
+    if own is not None and own.args:
+        hang = max(hang, own.args[0] + HANG)
     # Its thread blocks all signals, but not from its first instruction on: one that signalfd is to read would
     # end the run there.
     unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
@@ -65,6 +68,32 @@ def hang_guard(request):
     signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
     yield
     faulthandler.cancel_dump_traceback_later()
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--methods",
+        metavar="NAMES",
+        help="of the tests that run once for each mechanism, run those of these (separated by commas)",
+    )
+
+
+def pytest_collection_modifyitems(config, items):
+    wanted = config.getoption("--methods")
+    if not wanted:
+        return
+
+    def is_wanted(item):
+        params = item.callspec.params if hasattr(item, "callspec") else {}
+        named = [
+            params.get("method"),
+            params.get("mechanism"),
+            (params.get("backend") or [None])[0],
+        ]
+        return all(name is None or name in wanted.split(",") for name in named)
+
+    config.hook.pytest_deselected(items=[item for item in items if not is_wanted(item)])
+    items[:] = [item for item in items if is_wanted(item)]
 
 
 def pytest_generate_tests(metafunc):

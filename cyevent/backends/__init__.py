@@ -7,7 +7,7 @@ that this platform does not have were not built.
 from importlib import import_module
 from importlib.util import find_spec
 
-ORDER = ("epoll", "poll", "select")
+ORDER = ("epoll", "kqueue", "evport", "devpoll", "poll", "select")
 
 for _name in ORDER:
     if find_spec(f"{__name__}.{_name}") is not None:

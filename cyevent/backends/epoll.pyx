@@ -23,6 +23,9 @@ without deleting their events first, or are duplicates of each other.
 
 from libc.errno cimport errno
 from libc.stdint cimport int64_t, uint32_t, uint64_t
+from cyevent.backends.changes cimport (
+    change, change_list, changes_done, free_changes, is_change, note_change,
+)
 from cyevent.backends.registry cimport backend_register
 from cyevent.backends.vtable cimport backend_host, event_op
 from cyevent.core.clock cimport NS_PER_MS, NS_PER_S
@@ -97,13 +100,6 @@ cdef enum:
     # Some kernels took a long timeout for none at all; half an hour is long enough for a wait.
     MAX_WAIT_MS = 35 * 60 * 1000
 
-# A descriptor whose registration is to be brought up to date before the next wait.
-cdef struct change:
-    int fd
-    short known                # what the kernel was told
-    short wanted               # EV_ET included
-    bint added                 # told even when it looks the same: the number may be a new descriptor's
-
 cdef struct epoll_state:
     int epfd
     int timerfd                # -1 when not in use
@@ -112,12 +108,7 @@ cdef struct epoll_state:
     bint use_changelist
     epoll_event *events
     int nevents
-    # A descriptor's change is found through its fdinfo: the batch in the upper half, 1 + its index in the
-    # lower; a word of an earlier batch means none.
-    change *changes
-    uint32_t batch
-    int nchanges
-    int changes_allocated
+    change_list changes
 
 cdef event_op epoll_ops
 
@@ -205,36 +196,11 @@ cdef int tell(epoll_state *state, int fd, short known, short wanted) noexcept no
     return -1
 
 
-cdef int note_change(epoll_state *state, int fd, short known, short wanted, bint added,
-                     uint64_t *fdinfo) noexcept nogil:
-    cdef change *entry
-    cdef int n
-    if (fdinfo[0] >> 32) != state.batch or <uint32_t>fdinfo[0] == 0:
-        if state.nchanges == state.changes_allocated:
-            n = state.changes_allocated * 2 if state.changes_allocated else 64
-            entry = <change *>mm_realloc(state.changes, n * sizeof(change))
-            if entry == NULL:
-                set_errno(ENOMEM)
-                return -1
-            state.changes = entry
-            state.changes_allocated = n
-        entry = &state.changes[state.nchanges]
-        entry.fd = fd
-        entry.known = known
-        entry.added = False
-        state.nchanges += 1
-        fdinfo[0] = <uint64_t>state.batch << 32 | <uint64_t>state.nchanges
-    entry = &state.changes[<uint32_t>fdinfo[0] - 1]
-    entry.wanted = wanted
-    entry.added = entry.added or added
-    return 0
-
-
 cdef int epoll_add(backend_host *host, void *backend, evutil_socket_t fd, short old, short events,
                    uint64_t *fdinfo) noexcept nogil:
     cdef epoll_state *state = <epoll_state *>backend
     if state.use_changelist:
-        return note_change(state, fd, old, old | events, True, fdinfo)
+        return note_change(&state.changes, fd, old, old | events, True, fdinfo)
     return tell(state, fd, old, old | events)
 
 
@@ -244,8 +210,9 @@ cdef int epoll_delete(backend_host *host, void *backend, evutil_socket_t fd, sho
     cdef short wanted = old & ~(events & ~EV_ET)
     if wanted and events & EV_ET:
         wanted |= EV_ET
-    if state.use_changelist:
-        return note_change(state, fd, old, wanted, False, fdinfo)
+    # Without memory to note it, it is done at once, or else the kernel would go on to tell it.
+    if state.use_changelist and note_change(&state.changes, fd, old, wanted, False, fdinfo) == 0:
+        return 0
     if tell(state, fd, old, wanted) < 0:
         event_warn_fd_(b"epoll_ctl", fd)
         return -1
@@ -255,13 +222,11 @@ cdef int epoll_delete(backend_host *host, void *backend, evutil_socket_t fd, sho
 cdef void apply_changes(epoll_state *state) noexcept nogil:
     cdef int i
     cdef change *entry
-    for i in range(state.nchanges):
-        entry = &state.changes[i]
-        if entry.known != entry.wanted or entry.added:
-            if tell(state, entry.fd, entry.known, entry.wanted) < 0 and errno != EBADF:
-                event_warn_fd_(b"epoll_ctl", entry.fd)
-    state.nchanges = 0
-    state.batch += 1
+    for i in range(state.changes.n):
+        entry = &state.changes.entries[i]
+        if is_change(entry) and tell(state, entry.fd, entry.known, entry.wanted) < 0 and errno != EBADF:
+            event_warn_fd_(b"epoll_ctl", entry.fd)
+    changes_done(&state.changes)
 
 
 cdef inline int wait(epoll_state *state, int64_t timeout) noexcept nogil:
@@ -293,7 +258,7 @@ cdef int epoll_dispatch(backend_host *host, void *backend, int64_t timeout) noex
     cdef short what
     cdef uint64_t expirations
     cdef int i, n
-    if state.nchanges:
+    if state.changes.n:
         apply_changes(state)
     EVLOCK_UNLOCK(host.lock)
     n = wait(state, -1 if timeout < 0 else timeout)
@@ -339,7 +304,7 @@ cdef void epoll_dealloc(backend_host *host, void *backend) noexcept nogil:
         close(state.timerfd)
     close(state.epfd)
     mm_free(state.events)
-    mm_free(state.changes)
+    free_changes(&state.changes)
     mm_free(state)
 
 

@@ -4,7 +4,7 @@ from libc.limits cimport INT_MAX
 from libc.stdio cimport snprintf
 from libc.string cimport strcmp, strlen
 from cyevent.backends.registry cimport backend_count, backend_at
-from cyevent.backends.vtable cimport event_op
+from cyevent.backends.vtable cimport backend_host, event_op
 from cyevent.core.clock cimport (
     monotonic_ns, ns_to_timeval, wall_clock_ns, )
 from cyevent.core.debug cimport debug_base_, debug_teardown_, event_debug_unassign, EVENT_GONE_FINALIZED_
@@ -12,7 +12,9 @@ from cyevent.core.event cimport (
     base_now, base_wall_offset_, callback_to_event, event_add_nolock_, event_assign,
     event_del_nolock_,
 )
-from cyevent.core.fdmap cimport evmap_clear_, evmap_io_active_, evmap_moved_, evmap_reinit_io_
+from cyevent.core.fdmap cimport (
+    evmap_clear_, evmap_io_active_, evmap_moved_, evmap_reinit_io_, evmap_signaled_,
+)
 from cyevent.core.log cimport debugging_, event_msgx_, event_warn_, event_warnx_
 from cyevent.core.memory cimport mm_calloc, mm_free
 from cyevent.core.queue cimport evthread_notify_quiesce_, remove_active, remove_active_later
@@ -149,7 +151,8 @@ cdef event_base *event_base_new_with_config(const event_config *config) noexcept
     base.host.moved = evmap_moved_
     base.host.lock = base.lock
     base.host.flags = base.flags
-    evsig_init_(base)
+    base.host.signaled = evmap_signaled_
+    base.host.notified = notify_heard
     if event_base_priority_init(base, 1) < 0:
         unmake(base)
         return NULL
@@ -158,6 +161,7 @@ cdef event_base *event_base_new_with_config(const event_config *config) noexcept
         unmake(base)
         set_errno(EINVAL)
         return NULL
+    evsig_init_(base)
     base.need_reinit_after_fork = base.ops.need_reinit
     if not (base.flags & EVENT_BASE_FLAG_IGNORE_ENV) \
             and cyevent_secure_getenv(b"EVENT_SHOW_METHOD") != NULL:
@@ -175,6 +179,10 @@ cdef void notify_seen(evutil_socket_t fd, short what, void *arg) noexcept nogil:
     EVLOCK_LOCK(base.lock)
     base.is_notify_pending = False
     EVLOCK_UNLOCK(base.lock)
+
+
+cdef void notify_heard(backend_host *host) noexcept nogil:
+    (<event_base *>host).is_notify_pending = False
 
 
 cdef void notify_drain(evutil_socket_t fd, short what, void *arg) noexcept nogil:
@@ -204,10 +212,10 @@ cdef int open_notify(event_base *base) noexcept nogil:
 
 
 cdef void close_notify(event_base *base) noexcept nogil:
-    if base.notifiable:
+    if base.notifiable and base.notify_fds[0] >= 0:
         event_del_nolock_(&base.notify_event, EVENT_DEL_NOBLOCK)
         event_debug_unassign(&base.notify_event)
-        base.notifiable = False
+    base.notifiable = False
     evthread_notify_quiesce_(base)
     if base.notify_fds[0] >= 0:
         close(base.notify_fds[0])
@@ -219,6 +227,9 @@ cdef void close_notify(event_base *base) noexcept nogil:
 
 cdef int make_notifiable(event_base *base) noexcept nogil:
     if base.notifiable:
+        return 0
+    if base.ops.notify_init != NULL and base.ops.notify_init(&base.host, base.backend) == 0:
+        base.notifiable = True
         return 0
     if open_notify(base) < 0:
         return -1

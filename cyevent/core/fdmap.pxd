@@ -14,6 +14,7 @@ cdef int evmap_signal_del_(event_base *base, event *ev) noexcept nogil
 # Readiness arrives here from the backends.
 cdef void evmap_io_active_(backend_host *host, evutil_socket_t fd, short what) noexcept nogil
 cdef void evmap_moved_(backend_host *host, evutil_socket_t fd, uint64_t fdinfo) noexcept nogil
+cdef void evmap_signaled_(backend_host *host, int signum, int ncalls) noexcept nogil
 cdef void evmap_signal_active_(event_base *base, int signum, int ncalls) noexcept nogil
 
 # After a fork: tells the new backend of everything that is wanted. 0 or -1.

@@ -176,7 +176,7 @@ cdef int evmap_signal_add_(event_base *base, event *ev) noexcept nogil:
         base.signals = slots
         base.nsignals = NSIG
     if base.signals[signum].first == NULL:
-        if base.sigops.add(&base.host, NULL, signum, 0, EV_SIGNAL, NULL) < 0:
+        if base.sigops.add(&base.host, base.backend, signum, 0, EV_SIGNAL, NULL) < 0:
             return -1
     link_event(&base.signals[signum].first, ev)
     return 1
@@ -187,7 +187,7 @@ cdef int evmap_signal_del_(event_base *base, event *ev) noexcept nogil:
         return -1
     unlink_event(&base.signals[ev.fd].first, ev)
     if base.signals[ev.fd].first == NULL:
-        if base.sigops.delete(&base.host, NULL, ev.fd, 0, EV_SIGNAL, NULL) < 0:
+        if base.sigops.delete(&base.host, base.backend, ev.fd, 0, EV_SIGNAL, NULL) < 0:
             return -1
     return 1
 
@@ -213,6 +213,10 @@ cdef void evmap_signal_active_(event_base *base, int signum, int ncalls) noexcep
             cb.ncalls = <uint16_t>ncalls
             insert_active(base, cb)
         ev = ev.next
+
+
+cdef void evmap_signaled_(backend_host *host, int signum, int ncalls) noexcept nogil:
+    evmap_signal_active_(<event_base *>host, signum, ncalls)
 
 
 cdef int evmap_reinit_io_(event_base *base) noexcept nogil:

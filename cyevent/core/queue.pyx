@@ -1,6 +1,7 @@
 """Active queues, deferred callbacks and cross-thread notification."""
 
 from libc.stdint cimport uint8_t, uint64_t
+from cyevent.backends.vtable cimport event_op
 from cyevent.core.sys cimport EAGAIN, EINTR, ev_add_int, sched_yield, write
 from cyevent.core.threads cimport EVLOCK_LOCK, EVLOCK_UNLOCK
 from libc.errno cimport errno
@@ -12,8 +13,11 @@ cdef enum:
     PATIENCE = 10000
 
 
-cdef int write_notification(int fd) noexcept nogil:
+# What it takes is all that it uses: without the lock, nothing else of the base may be read.
+cdef int write_notification(const event_op *ops, void *backend, int fd) noexcept nogil:
     cdef uint64_t one = 1
+    if fd < 0:
+        return ops.notify(backend)
     # An eventfd takes eight bytes; so does the socketpair, whose reader drains it.
     while write(fd, &one, sizeof(one)) < 0:
         if errno == EAGAIN:
@@ -32,19 +36,21 @@ cdef int evthread_notify_base_(event_base *base) noexcept nogil:
     if base.notify_later:
         base.notify_due = True
         return 0
-    if write_notification(base.notify_fds[1]) < 0:
+    if write_notification(base.ops, base.backend, base.notify_fds[1]) < 0:
         base.is_notify_pending = False
         return -1
     return 0
 
 
 cdef void notify_without_lock_(event_base *base) noexcept nogil:
+    cdef const event_op *ops = base.ops
+    cdef void *backend = base.backend
     cdef int fd = base.notify_fds[1]
     base.notify_due = False
     # The loop may end and its base be freed as soon as the lock goes: freeing waits for this count.
     ev_add_int(&base.notifying, 1)
     EVLOCK_UNLOCK(base.lock)
-    if write_notification(fd) < 0:
+    if write_notification(ops, backend, fd) < 0:
         EVLOCK_LOCK(base.lock)
         base.is_notify_pending = False
         EVLOCK_UNLOCK(base.lock)

@@ -2,7 +2,8 @@
 
 from cyevent.core.types cimport event_base
 
-# Makes the base ready for signals; nothing is opened before the first one is added. 0 or -1.
+# Makes the base, whose backend is chosen, ready for signals; nothing is opened before the first is added.
+# 0 or -1.
 cdef int evsig_init_(event_base *base) noexcept nogil
 # The base that runs last is the one that its signals are delivered to.
 cdef void evsig_claim_(event_base *base) noexcept nogil

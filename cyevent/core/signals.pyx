@@ -10,6 +10,11 @@ for different signals; of two that wait for the same, the one whose loop was ent
 it loses interest another. What was installed before is saved by the first base that waits for a signal and
 put back by the last, whatever their order. The tables are the process's and have a lock of their own.
 
+A backend that is told of signals by the kernel (event_op.signal_add) needs no pipe; the handler is installed
+all the same, and does nothing then. Ignoring the signal, as libevent does there,
+would be inherited by the programs
+that a child executes, and children whose parent ignores SIGCHLD leave no status.
+
 With EVENT_BASE_FLAG_USE_SIGNALFD the signals are blocked and read from a signalfd(2) instead: no handler
 runs at all, but the block belongs to the thread that adds the event, and a child inherits it.
 """
@@ -84,6 +89,7 @@ cdef enum:
 
 cdef event_op selfpipe_ops
 cdef event_op signalfd_ops
+cdef event_op queued_ops
 
 # The process's: which bases wait for signals, and what their handler replaced.
 cdef event_base *bases
@@ -212,25 +218,22 @@ cdef void set_active(event_base *base, int signum, bint active) noexcept nogil:
             base.sig.next_base.sig.prev_base = base.sig.prev_base
 
 
-cdef event_base *other_base(int signum) noexcept nogil:
+cdef event_base *other_base(int signum, bint with_pipe) noexcept nogil:
     cdef event_base *base = bases
-    while base != NULL and not is_active(base, signum):
+    while base != NULL and not (is_active(base, signum) and (base.sig.fds[1] >= 0 or not with_pipe)):
         base = base.sig.next_base
     return base
 
 
-cdef int selfpipe_add(backend_host *host, void *backend, evutil_socket_t signum, short before,
-                      short events, uint64_t *fdinfo) noexcept nogil:
-    cdef event_base *base = <event_base *>host
+cdef int take(event_base *base, int signum) noexcept nogil:
+    """Makes the handler ours, for the base's pipe if it has one; without a pipe nothing is written."""
     cdef sigaction_t action
     cdef int result = 0
     if signum >= CYEVENT_MAX_SIGNAL:
         set_errno(EINVAL)
         return -1
-    if base.sig.fds[0] < 0 and open_pipe(base) < 0:
-        return -1
     EVLOCK_LOCK(tables_lock)
-    if other_base(signum) == NULL:
+    if other_base(signum, False) == NULL:
         memset(&action, 0, sizeof(action))
         action.sa_handler = handle_signal
         action.sa_flags = SA_RESTART
@@ -241,29 +244,62 @@ cdef int selfpipe_add(backend_host *host, void *backend, evutil_socket_t signum,
         if result < 0:
             cyevent_signal_fd_set(signum, -1)
     if result == 0:
-        cyevent_signal_fd_set(signum, base.sig.fds[1])
+        if base.sig.fds[1] >= 0:
+            cyevent_signal_fd_set(signum, base.sig.fds[1])
         set_active(base, signum, True)
         base.sig.count += 1
     EVLOCK_UNLOCK(tables_lock)
     return result
 
 
-cdef int selfpipe_delete(backend_host *host, void *backend, evutil_socket_t signum, short before,
-                         short events, uint64_t *fdinfo) noexcept nogil:
-    cdef event_base *base = <event_base *>host
+cdef int give_back(event_base *base, int signum) noexcept nogil:
     cdef event_base *other
     cdef int result = 0
     EVLOCK_LOCK(tables_lock)
     set_active(base, signum, False)
     base.sig.count -= 1
-    other = other_base(signum)
-    if other != NULL:
-        if cyevent_signal_fd_get(signum) == base.sig.fds[1]:
-            cyevent_signal_fd_set(signum, other.sig.fds[1])
-    else:
+    if other_base(signum, False) == NULL:
         result = sigaction(signum, &saved_actions[signum], NULL)
         cyevent_signal_fd_set(signum, -1)
+    elif cyevent_signal_fd_get(signum) == base.sig.fds[1]:
+        other = other_base(signum, True)
+        cyevent_signal_fd_set(signum, other.sig.fds[1] if other != NULL else -1)
     EVLOCK_UNLOCK(tables_lock)
+    return result
+
+
+cdef int selfpipe_add(backend_host *host, void *backend, evutil_socket_t signum, short before,
+                      short events, uint64_t *fdinfo) noexcept nogil:
+    cdef event_base *base = <event_base *>host
+    if signum < CYEVENT_MAX_SIGNAL and base.sig.fds[0] < 0 and open_pipe(base) < 0:
+        return -1
+    return take(base, signum)
+
+
+cdef int selfpipe_delete(backend_host *host, void *backend, evutil_socket_t signum, short before,
+                         short events, uint64_t *fdinfo) noexcept nogil:
+    return give_back(<event_base *>host, signum)
+
+
+# --- the backend's own ------------------------------------------------------------------------------
+
+cdef int queued_add(backend_host *host, void *backend, evutil_socket_t signum, short before,
+                    short events, uint64_t *fdinfo) noexcept nogil:
+    cdef event_base *base = <event_base *>host
+    if take(base, signum) < 0:
+        return -1
+    if base.ops.signal_add(host, backend, signum) < 0:
+        give_back(base, signum)
+        return -1
+    return 0
+
+
+cdef int queued_delete(backend_host *host, void *backend, evutil_socket_t signum, short before,
+                       short events, uint64_t *fdinfo) noexcept nogil:
+    cdef event_base *base = <event_base *>host
+    cdef int result = base.ops.signal_delete(host, backend, signum)
+    if give_back(base, signum) < 0:
+        result = -1
     return result
 
 
@@ -329,13 +365,15 @@ cdef int evsig_init_(event_base *base) noexcept nogil:
     base.sig.fds[0] = base.sig.fds[1] = -1
     if base.flags & EVENT_BASE_FLAG_USE_SIGNALFD and CYEVENT_HAVE_SIGNALFD:
         base.sigops = &signalfd_ops
+    elif base.ops.signal_add != NULL:
+        base.sigops = &queued_ops
     else:
         base.sigops = &selfpipe_ops
     return 0
 
 
 cdef const char *evsig_method_(event_base *base) noexcept nogil:
-    return base.sigops.name
+    return base.ops.signal_name if base.sigops == &queued_ops else base.sigops.name
 
 
 cdef void evsig_claim_(event_base *base) noexcept nogil:
@@ -353,7 +391,7 @@ cdef void evsig_dealloc_(event_base *base) noexcept nogil:
     cdef int signum
     for signum in range(1, base.nsignals):
         if base.signals[signum].first != NULL:
-            base.sigops.delete(&base.host, NULL, signum, 0, EV_SIGNAL, NULL)
+            base.sigops.delete(&base.host, base.backend, signum, 0, EV_SIGNAL, NULL)
             base.signals[signum].first = NULL
     close_descriptors(base)
 
@@ -366,6 +404,12 @@ cdef int evsig_reinit_(event_base *base) noexcept nogil:
         if open_pipe(base) < 0:
             return -1
         evsig_claim_(base)
+        return 0
+    if base.sigops == &queued_ops:
+        # The new backend knows of none yet.
+        for signum in range(1, base.nsignals):
+            if is_active(base, signum) and base.ops.signal_add(&base.host, base.backend, signum) < 0:
+                return -1
         return 0
     base.sig.count = 0
     for signum in range(1, base.nsignals):
@@ -382,3 +426,5 @@ selfpipe_ops.delete = selfpipe_delete
 signalfd_ops.name = b"signalfd_signal"
 signalfd_ops.add = signalfd_add
 signalfd_ops.delete = signalfd_delete
+queued_ops.add = queued_add
+queued_ops.delete = queued_delete

@@ -8,26 +8,27 @@ too. It may fail then, by saying so; it must not crash, leak, or leave a base th
 from libc.stdio cimport FILE, fclose, fopen
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memset, strcmp
-from posix.unistd cimport close
+from posix.unistd cimport close, write
 
 from cyevent cimport (
-    BEV_OPT_DEFER_CALLBACKS, BEV_OPT_THREADSAFE, EV_PERSIST, EV_READ, EV_TIMEOUT, EV_WRITE, EVBUFFER_EOL_LF,
-    EVLOOP_NONBLOCK, EVLOOP_ONCE, LEV_OPT_CLOSE_ON_FREE, LEV_OPT_THREADSAFE, bufferevent,
-    bufferevent_enable, bufferevent_free, bufferevent_setcb, bufferevent_socket_new, bufferevent_write,
-    evbuffer, evbuffer_add, evbuffer_add_buffer, evbuffer_add_reference, evbuffer_drain,
-    evbuffer_enable_locking, evbuffer_free, evbuffer_get_length, evbuffer_new, evbuffer_prepend,
-    evbuffer_pullup, evbuffer_readln, evconnlistener, evconnlistener_free, evconnlistener_new_bind, event,
-    event_active, event_add, event_assign, event_base, event_base_dump_events, event_base_foreach_event,
-    event_base_free, event_base_init_common_timeout, event_base_loop, event_base_new_with_config,
-    event_base_once, event_base_priority_init, event_config, event_config_avoid_method, event_config_free,
-    event_config_new, event_del, event_finalize, event_free, event_free_finalize,
-    event_get_supported_methods, event_new, event_priority_set, event_reinit, event_set_log_callback,
-    event_set_mem_functions, evsignal_new, evtimer_new, evwatch, evwatch_check_cb_info, evwatch_check_new,
-    evwatch_free, evwatch_prepare_cb_info, evwatch_prepare_new, sockaddr, timeval,
+    BEV_OPT_DEFER_CALLBACKS, BEV_OPT_THREADSAFE, EVENT_BASE_FLAG_EPOLL_USE_CHANGELIST, EV_PERSIST, EV_READ,
+    EV_TIMEOUT, EV_WRITE, EVBUFFER_EOL_LF, EVLOOP_NONBLOCK, EVLOOP_ONCE, LEV_OPT_CLOSE_ON_FREE,
+    LEV_OPT_THREADSAFE, bufferevent, bufferevent_enable, bufferevent_free, bufferevent_setcb,
+    bufferevent_socket_new, bufferevent_write, evbuffer, evbuffer_add, evbuffer_add_buffer,
+    evbuffer_add_reference, evbuffer_drain, evbuffer_enable_locking, evbuffer_free, evbuffer_get_length,
+    evbuffer_new, evbuffer_prepend, evbuffer_pullup, evbuffer_readln, evconnlistener, evconnlistener_free,
+    evconnlistener_new_bind, event, event_active, event_add, event_assign, event_base,
+    event_base_dump_events, event_base_foreach_event, event_base_free, event_base_init_common_timeout,
+    event_base_loop, event_base_new_with_config, event_base_once, event_base_priority_init, event_config,
+    event_config_avoid_method, event_config_free, event_config_new, event_del, event_finalize, event_free,
+    event_free_finalize, event_get_supported_methods, event_new, event_priority_set, event_reinit,
+    event_set_log_callback, event_set_mem_functions, evsignal_new, evtimer_new, evwatch,
+    evwatch_check_cb_info, evwatch_check_new, evwatch_free, evwatch_prepare_cb_info, evwatch_prepare_new,
+    sockaddr, timeval,
 )
 from cyevent.core.queue cimport event_deferred_cb_init_, event_deferred_cb_schedule_
 from cyevent.core.types cimport event_callback
-from rig cimport milliseconds, nothing
+from rig cimport make_base, milliseconds, nothing
 
 cdef extern from "<sys/socket.h>" nogil:
     int AF_UNIX, AF_INET, SOCK_STREAM, SOCK_NONBLOCK
@@ -40,10 +41,15 @@ cdef extern from "<netinet/in.h>" nogil:
 cdef extern from "<signal.h>" nogil:
     int SIGUSR2
 
+cdef extern from "<fcntl.h>" nogil:
+    int F_DUPFD
+    int fcntl(int fd, int command, int argument)
+
 cdef enum:
     MANY_TIMERS = 300          # the heap grows several times
     MANY_COMMON = 20           # and so does the table of common timeouts
     TOO_MANY = 20000           # allocations that no scenario reaches
+    MANY_CHANGES = 200         # more than a list of changes has room for at first
 
 cdef extern from "<pthread.h>" nogil:
     ctypedef unsigned long pthread_t
@@ -527,3 +533,74 @@ cdef int listeners(event_base *base, int *fds) noexcept nogil:
 
 def test_listeners(method):
     exercise(method, listeners)
+
+
+# --- a deletion without memory to note it --------------------------------------------------------
+
+cdef void count_turn(evwatch *watcher, const evwatch_prepare_cb_info *info, void *arg) noexcept nogil:
+    (<int *>arg)[0] += 1
+
+
+cdef int delete_without_memory(event_base *base, int *fds, int *turns) noexcept nogil:
+    """Returns the deletion's result, or -2 where nothing needed memory."""
+    global fail_at, fail_on, allocations
+    cdef event gone
+    cdef event others[MANY_CHANGES]
+    cdef event timer
+    cdef timeval soon = milliseconds(30)
+    cdef int n = 0, high, result
+    # So large that the map of descriptors does not grow any more.
+    high = fcntl(fds[1], F_DUPFD, 2 * MANY_CHANGES)
+    event_assign(&others[0], base, high, EV_READ, nothing, NULL)
+    event_add(&others[0], NULL)
+    event_del(&others[0])
+    close(high)
+    event_assign(&gone, base, fds[0], EV_READ | EV_PERSIST, nothing, NULL)
+    event_add(&gone, NULL)
+    event_base_loop(base, EVLOOP_ONCE | EVLOOP_NONBLOCK)
+    allocations = 0
+    fail_at = 1
+    fail_on = True
+    while n < MANY_CHANGES:
+        event_assign(&others[n], base, fcntl(fds[1], F_DUPFD, 0), EV_READ, nothing, NULL)
+        if event_add(&others[n], NULL) < 0:
+            close(others[n].fd)
+            break
+        n += 1
+    result = event_del(&gone)
+    if n == MANY_CHANGES:
+        result = -2
+    fail_at = 0
+    fail_on = False
+    while n:
+        n -= 1
+        event_del(&others[n])
+        close(others[n].fd)
+    # There is something to read, which nobody wants to hear of any more.
+    turns[0] = 0
+    event_assign(&timer, base, -1, 0, nothing, NULL)
+    event_add(&timer, &soon)
+    evwatch_prepare_new(base, count_turn, turns)
+    event_base_loop(base, EVLOOP_ONCE)
+    return result
+
+
+def test_deletion_without_memory(method):
+    cdef int fds[2]
+    cdef int result, turns = 0
+    cdef event_base *base
+    assert socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds) == 0
+    assert write(fds[1], b"x", 1) == 1
+    event_set_log_callback(silence)
+    event_set_mem_functions(failing_malloc, failing_realloc, counting_free)
+    base = make_base(method, EVENT_BASE_FLAG_EPOLL_USE_CHANGELIST, -1, 0)
+    result = delete_without_memory(base, fds, &turns)
+    event_base_free(base)
+    event_set_mem_functions(NULL, NULL, NULL)
+    event_set_log_callback(NULL)
+    close(fds[0])
+    close(fds[1])
+    assert outstanding == 0, outstanding
+    # The mechanisms whose arrays are as large already, or that keep nothing, have nothing to fail.
+    assert result == 0 or result == -2 and not method.startswith(("epoll", "kqueue", "devpoll"))
+    assert 0 < turns < 10

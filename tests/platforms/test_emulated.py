@@ -1,0 +1,83 @@
+"""The suite over the emulations of kqueue, /dev/poll and event ports.
+
+What passes here passes on an emulation, not on the system itself; tests/emulation says what that shows.
+"""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+MECHANISMS = ("kqueue", "evport", "devpoll")
+ALL = ("epoll", "kqueue-emulated", "evport-emulated", "devpoll-emulated", "poll", "select")
+
+# What runs, and how many tests of it have to pass at the least: none may be left out by mistake. The usual
+# leaves out what watches memory for long, which is the same over each mechanism; the others take minutes.
+CORE = ["tests/core", "tests/platforms/test_mechanisms.py"]
+SUITES = {
+    "usual": ([*CORE, "--ignore=tests/core/test_lifetimes.py"], 350),
+    "core": (CORE, 350),
+    "cython": (["tests/cython"], 200),
+    "above": (["tests/net", "tests/bufferevent", "tests/tls"], 600),
+}
+# Building is its own test, so that the others' time limits are for what they run; but it may be left out.
+BUILD = 600
+
+
+def run(build, mechanism, suite, tmp_path, limit):
+    method = f"{mechanism}-emulated"
+    folders, least = SUITES[suite]
+    env = dict(os.environ)
+    env["PYTHONPATH"] = str(build)
+    command = [sys.executable, "-m", "pytest", "-q", "-k", method]
+    if suite == "cython":
+        # The compiled test modules are kept in the cache, as the package's doors are the same. Here it may be
+        # that they are not there yet.
+        command.append("--timeout=400")
+    else:
+        command += ["-p", "no:cacheprovider"]
+    done = subprocess.run(
+        [*command, "--basetemp", str(tmp_path / "inner"), *folders],
+        cwd=ROOT,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=limit,
+    )
+    report = done.stdout[-8000:] + done.stderr[-4000:]
+    assert done.returncode == 0, report
+    passed = re.search(r"(\d+) passed", done.stdout)
+    assert passed and int(passed[1]) >= least, report
+
+
+@pytest.mark.timeout(BUILD)
+def test_the_build_names_the_emulations(emulated_build):
+    program = "import cyevent; print(*cyevent.EventBase.supported_methods())"
+    env = dict(os.environ, PYTHONPATH=str(emulated_build))
+    done = subprocess.run(
+        [sys.executable, "-P" if sys.version_info >= (3, 11) else "-s", "-c", program],
+        cwd=emulated_build,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.stdout.split() == list(ALL), done.stdout + done.stderr
+
+
+@pytest.mark.timeout(BUILD)
+@pytest.mark.parametrize("mechanism", MECHANISMS)
+def test_core_over_an_emulation(emulated_build, mechanism, tmp_path):
+    run(emulated_build, mechanism, "usual", tmp_path, limit=110)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(2 * BUILD)
+@pytest.mark.parametrize("suite", [suite for suite in SUITES if suite != "usual"])
+@pytest.mark.parametrize("mechanism", MECHANISMS)
+def test_suite_over_an_emulation(emulated_build, mechanism, suite, tmp_path):
+    run(emulated_build, mechanism, suite, tmp_path, limit=BUILD)
