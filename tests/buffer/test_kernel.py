@@ -54,7 +54,7 @@ def traced(strace, cython_modules, package_env, tmp_path):
         command += ["-P", str(path)] if path else []
         command += [sys.executable, "-c", program.format(call=call)]
         result = subprocess.run(
-            command, capture_output=True, text=True, env=package_env, timeout=60
+            command, capture_output=True, text=True, env=package_env, cwd=tmp_path, timeout=60
         )
         assert result.returncode == 0, result.stderr
         lines = [re.sub(r"^\d+ +", "", line) for line in log.read_text().splitlines()]
