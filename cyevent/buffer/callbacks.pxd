@@ -9,6 +9,9 @@ from cyevent.buffer.types cimport evbuffer, evbuffer_cb_entry, evbuffer_cb_func
 
 # NULL without memory. The callback is enabled, and called before those that were added earlier.
 cdef evbuffer_cb_entry *evbuffer_add_cb(evbuffer *buf, evbuffer_cb_func cb, void *cbarg) noexcept nogil
+# The same with the caller's memory, which lasts as long as the buffer.
+cdef evbuffer_cb_entry *evbuffer_attach_cb_(evbuffer *buf, evbuffer_cb_entry *entry, evbuffer_cb_func cb,
+                                            void *cbarg) noexcept nogil
 cdef int evbuffer_remove_cb_entry(evbuffer *buf, evbuffer_cb_entry *entry) noexcept nogil
 cdef int evbuffer_remove_cb(evbuffer *buf, evbuffer_cb_func cb, void *cbarg) noexcept nogil
 cdef int evbuffer_cb_set_flags(evbuffer *buf, evbuffer_cb_entry *entry, unsigned flags) noexcept nogil
@@ -17,7 +20,7 @@ cdef int evbuffer_cb_clear_flags(evbuffer *buf, evbuffer_cb_entry *entry, unsign
 # length at suspension and what the change comes to.
 cdef void evbuffer_cb_suspend(evbuffer *buf, evbuffer_cb_entry *entry) noexcept nogil
 cdef void evbuffer_cb_unsuspend(evbuffer *buf, evbuffer_cb_entry *entry) noexcept nogil
-# From now on callbacks run from the base's loop, once for all changes since.
+# From now on callbacks run from the base's loop, once for all changes since. -1 without memory.
 cdef int evbuffer_defer_callbacks(evbuffer *buf, event_base *base) noexcept nogil
 
 cdef void evbuffer_run_callbacks_(evbuffer *buf) noexcept nogil

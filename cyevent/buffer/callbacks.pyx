@@ -10,14 +10,11 @@ from cyevent.core.threads cimport EVLOCK_LOCK, EVLOCK_UNLOCK
 from cyevent.core.types cimport event_callback
 
 
-cdef evbuffer_cb_entry *evbuffer_add_cb(evbuffer *buf, evbuffer_cb_func cb,
-                                        void *cbarg) noexcept nogil:
-    cdef evbuffer_cb_entry *entry = <evbuffer_cb_entry *>mm_malloc(sizeof(evbuffer_cb_entry))
-    if entry == NULL:
-        return NULL
+cdef void link_entry(evbuffer *buf, evbuffer_cb_entry *entry, evbuffer_cb_func cb, void *cbarg,
+                     unsigned flags) noexcept nogil:
     entry.cb = cb
     entry.cbarg = cbarg
-    entry.flags = EVBUFFER_CB_ENABLED
+    entry.flags = flags
     entry.suspended_size = 0
     entry.prev = NULL
     EVLOCK_LOCK(buf.lock)
@@ -26,6 +23,19 @@ cdef evbuffer_cb_entry *evbuffer_add_cb(evbuffer *buf, evbuffer_cb_func cb,
         entry.next.prev = entry
     buf.callbacks = entry
     EVLOCK_UNLOCK(buf.lock)
+
+
+cdef evbuffer_cb_entry *evbuffer_add_cb(evbuffer *buf, evbuffer_cb_func cb,
+                                        void *cbarg) noexcept nogil:
+    cdef evbuffer_cb_entry *entry = <evbuffer_cb_entry *>mm_malloc(sizeof(evbuffer_cb_entry))
+    if entry != NULL:
+        link_entry(buf, entry, cb, cbarg, EVBUFFER_CB_ENABLED)
+    return entry
+
+
+cdef evbuffer_cb_entry *evbuffer_attach_cb_(evbuffer *buf, evbuffer_cb_entry *entry, evbuffer_cb_func cb,
+                                            void *cbarg) noexcept nogil:
+    link_entry(buf, entry, cb, cbarg, EVBUFFER_CB_ENABLED | CB_EMBEDDED)
     return entry
 
 
@@ -39,12 +49,13 @@ cdef void unlink_entry(evbuffer *buf, evbuffer_cb_entry *entry) noexcept nogil:
     if buf.callbacks == NULL:
         # Whoever is added next has not missed anything.
         buf.n_add_for_cb = buf.n_del_for_cb = 0
-    mm_free(entry)
+    if not entry.flags & CB_EMBEDDED:
+        mm_free(entry)
 
 
 cdef void remove_entry(evbuffer *buf, evbuffer_cb_entry *entry) noexcept nogil:
     if buf.walking:
-        entry.flags = EVBUFFER_CB_DEAD
+        entry.flags = EVBUFFER_CB_DEAD | (entry.flags & CB_EMBEDDED)
         buf.dead_callbacks = True
     else:
         unlink_entry(buf, entry)
@@ -165,7 +176,7 @@ cdef void evbuffer_run_callbacks_(evbuffer *buf) noexcept nogil:
         return
     if buf.n_add_for_cb == 0 and buf.n_del_for_cb == 0:
         return
-    if event_deferred_cb_schedule_(buf.cb_queue, &buf.deferred):
+    if event_deferred_cb_schedule_(buf.cb_queue, buf.deferred):
         buf.refcnt += 1
     # The counts stay for those that wait.
     walk(buf, both, both, False)
@@ -184,9 +195,14 @@ cdef void run_deferred(event_callback *cb, void *arg) noexcept nogil:
 
 
 cdef int evbuffer_defer_callbacks(evbuffer *buf, event_base *base) noexcept nogil:
+    cdef int result = -1
     EVLOCK_LOCK(buf.lock)
-    buf.cb_queue = base
-    buf.deferred_cbs = True
-    event_deferred_cb_init_(&buf.deferred, base.nqueues // 2, run_deferred, buf)
+    if buf.deferred == NULL:
+        buf.deferred = <event_callback *>mm_malloc(sizeof(event_callback))
+    if buf.deferred != NULL:
+        buf.cb_queue = base
+        buf.deferred_cbs = True
+        event_deferred_cb_init_(buf.deferred, base.nqueues // 2, run_deferred, buf)
+        result = 0
     EVLOCK_UNLOCK(buf.lock)
-    return 0
+    return result

@@ -47,6 +47,7 @@ cdef void evbuffer_decref_and_unlock_(evbuffer *buf) noexcept nogil:
         return
     evbuffer_remove_all_callbacks_(buf)
     evbuffer_chain_free_all_(buf.first)
+    mm_free(buf.deferred)
     mm_free(buf)
     EVLOCK_UNLOCK(lock)
     if own_lock:
@@ -61,7 +62,7 @@ cdef void evbuffer_free(evbuffer *buf) noexcept nogil:
         # What is queued holds a reference, and a base that is closed will never run it.
         EVLOCK_LOCK(buf.cb_queue.lock)
         if buf.deferred.flags & (EVLIST_ACTIVE | EVLIST_ACTIVE_LATER):
-            event_callback_cancel_nolock_(buf.cb_queue, &buf.deferred)
+            event_callback_cancel_nolock_(buf.cb_queue, buf.deferred)
             buf.refcnt -= 1
         EVLOCK_UNLOCK(buf.cb_queue.lock)
     evbuffer_decref_and_unlock_(buf)

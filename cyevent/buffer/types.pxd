@@ -52,6 +52,7 @@ cdef enum:
     EVBUFFER_CB_NODEFER = 2        # called at once even when the buffer's callbacks are deferred
     CB_SUSPENDED = 0x100  # not called until it is unsuspended
     CB_MISSED = 0x200     # the buffer changed meanwhile
+    CB_EMBEDDED = 0x400   # part of somebody's struct, and not freed
     EVBUFFER_CB_DEAD = 0x80000000  # removed while callbacks run; freed afterwards
 
 cdef enum:
@@ -160,4 +161,4 @@ cdef struct evbuffer:
     int refcnt
     void *parent                   # the bufferevent whose buffer this is, or NULL
     event_base *cb_queue           # where deferred callbacks run; a bufferevent's base in any case
-    event_callback deferred
+    event_callback *deferred       # owned; NULL until callbacks are deferred

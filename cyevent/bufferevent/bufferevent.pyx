@@ -296,7 +296,7 @@ cdef bint runs_elsewhere(bufferevent *bev) noexcept nogil:
                                     or current == &p.rate_limiting.wake):
         return True
     return current == &bev.ev_read.evcb or current == &bev.ev_write.evcb or current == &p.deferred \
-        or current == &bev.input.deferred or current == &bev.output.deferred
+        or current == bev.input.deferred or current == bev.output.deferred
 
 
 cdef void last_reference_gone(bufferevent *bev) noexcept nogil:

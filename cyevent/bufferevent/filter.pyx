@@ -12,7 +12,7 @@ only that lock keeps us alive in them; ours obey our own options.
 
 from libc.errno cimport errno
 from cyevent.buffer.callbacks cimport (
-    evbuffer_add_cb, evbuffer_cb_clear_flags, evbuffer_cb_set_flags,
+    evbuffer_attach_cb_, evbuffer_cb_clear_flags, evbuffer_cb_set_flags,
 )
 from cyevent.buffer.transfer cimport evbuffer_remove_buffer
 from cyevent.buffer.types cimport evbuffer_cb_entry, evbuffer_cb_info, EVBUFFER_CB_ENABLED
@@ -31,7 +31,6 @@ cdef struct bufferevent_filtered:
     bufferevent_filter_cb process_out
     void (*free_context)(void *ctx) noexcept nogil
     void *context
-    evbuffer_cb_entry *output_cb       # disabled while the output is being filtered
     bint unlocked              # the underlying one had BEV_OPT_UNLOCK_CALLBACKS
 
 cdef bufferevent_ops filter_ops
@@ -93,7 +92,7 @@ cdef bint process_output(bufferevent_filtered *filter, bufferevent_flush_mode mo
     cdef bint processed_any = False
     if mode == BEV_NORMAL and not has_output(filter, mode):
         return False
-    evbuffer_cb_clear_flags(bev.output, filter.output_cb, EVBUFFER_CB_ENABLED)
+    evbuffer_cb_clear_flags(bev.output, &filter.bev.output_cb, EVBUFFER_CB_ENABLED)
     while True:
         processed = False
         while True:
@@ -112,7 +111,7 @@ cdef bint process_output(bufferevent_filtered *filter, bufferevent_flush_mode mo
         # The write callback may have added more, or freed the filter.
         if result != BEV_OK or not has_output(filter, mode):
             break
-    evbuffer_cb_set_flags(bev.output, filter.output_cb, EVBUFFER_CB_ENABLED)
+    evbuffer_cb_set_flags(bev.output, &filter.bev.output_cb, EVBUFFER_CB_ENABLED)
     if processed_any and bev.enabled & EV_WRITE:
         if bev.output.total_len:
             reset_write_timeout(bev)
@@ -271,11 +270,8 @@ cdef bufferevent *bufferevent_filter_new(bufferevent *underlying, bufferevent_fi
     if below.lock != NULL:
         bufferevent_enable_locking_(bev, below.lock)
         filter.bev.options |= BEV_OPT_THREADSAFE
-    filter.output_cb = evbuffer_add_cb(bev.output, output_changed, bev)
-    if filter.output_cb == NULL:
-        filter.bev.options &= ~BEV_OPT_CLOSE_ON_FREE
-        bufferevent_free(bev)
-        return NULL
+    # Disabled while the output is being filtered.
+    evbuffer_attach_cb_(bev.output, &filter.bev.output_cb, output_changed, bev)
     filter.process_in = input_filter if input_filter != NULL else pass_on
     filter.process_out = output_filter if output_filter != NULL else pass_on
     filter.free_context = free_context

@@ -1,5 +1,6 @@
 """How much a bufferevent reads and writes at once."""
 
+from libc.stdint cimport uint32_t
 from cyevent.buffer.evbuffer cimport evbuffer_set_max_read
 from cyevent.bufferevent.bufferevent cimport BEV_LOCK, BEV_UNLOCK, BEV_UPCAST
 from cyevent.bufferevent.types cimport bufferevent_private
@@ -9,7 +10,7 @@ cdef int bufferevent_set_max_single_read(bufferevent *bev, size_t size) noexcept
     cdef bufferevent_private *p = BEV_UPCAST(bev)
     cdef int result
     BEV_LOCK(bev)
-    p.max_single_read = size if size <= 0x7fffffff else 0
+    p.max_single_read = <uint32_t>size if size <= 0x7fffffff else 0
     result = evbuffer_set_max_read(bev.input, size if p.max_single_read else READ_AT_ONCE)
     BEV_UNLOCK(bev)
     return result
@@ -17,7 +18,7 @@ cdef int bufferevent_set_max_single_read(bufferevent *bev, size_t size) noexcept
 
 cdef int bufferevent_set_max_single_write(bufferevent *bev, size_t size) noexcept nogil:
     BEV_LOCK(bev)
-    BEV_UPCAST(bev).max_single_write = size if size <= 0x7fffffff else 0
+    BEV_UPCAST(bev).max_single_write = <uint32_t>size if size <= 0x7fffffff else 0
     BEV_UNLOCK(bev)
     return 0
 

@@ -5,7 +5,7 @@ either end while bytes move, so that both are held meanwhile.
 """
 
 from libc.stddef cimport size_t
-from cyevent.buffer.callbacks cimport evbuffer_add_cb
+from cyevent.buffer.callbacks cimport evbuffer_attach_cb_
 from cyevent.buffer.transfer cimport evbuffer_add_buffer, evbuffer_remove_buffer
 from cyevent.buffer.types cimport evbuffer_cb_info
 from cyevent.bufferevent.bufferevent cimport *
@@ -174,9 +174,7 @@ cdef bufferevent_pair *end_new(event_base *base, int options) noexcept nogil:
         return NULL
     bev = &end.bev.bev
     bufferevent_init_generic_timeout_cbs_(bev)
-    if evbuffer_add_cb(bev.output, output_changed, bev) == NULL:
-        bufferevent_free(bev)
-        return NULL
+    evbuffer_attach_cb_(bev.output, &end.bev.output_cb, output_changed, bev)
     bev.input.freeze_end = True
     bev.output.freeze_start = True
     return end

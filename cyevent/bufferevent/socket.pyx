@@ -11,7 +11,7 @@ and a write, and no call to the backend besides.
 
 from libc.errno cimport errno
 from libc.limits cimport INT_MAX
-from cyevent.buffer.callbacks cimport evbuffer_add_cb
+from cyevent.buffer.callbacks cimport evbuffer_attach_cb_
 from cyevent.buffer.evbuffer cimport evbuffer_set_flags
 from cyevent.buffer.io cimport evbuffer_read, evbuffer_write_atmost
 from cyevent.buffer.types cimport evbuffer_cb_info, EVBUFFER_FLAG_DRAINS_TO_FD
@@ -28,7 +28,6 @@ from cyevent.core.queue cimport (
 )
 from cyevent.core.sys cimport *
 from cyevent.core.types cimport *
-from cyevent.net.sys cimport getpeername
 from cyevent.net.util cimport (
     evutil_socket_connect_, evutil_socket_finished_connecting_, would_block,
 )
@@ -133,7 +132,6 @@ cdef inline void write_wanted(bufferevent *bev) noexcept nogil:
 cdef void finish_connecting(bufferevent *bev) noexcept nogil:
     """The write side is ready, or says so."""
     cdef bufferevent_private *p = BEV_UPCAST(bev)
-    cdef ev_socklen_t length
     cdef int outcome = evutil_socket_finished_connecting_(bev.ev_write.fd)
     if p.connection_refused:
         p.connection_refused = False
@@ -149,8 +147,6 @@ cdef void finish_connecting(bufferevent *bev) noexcept nogil:
         set_errno(p.errno_pending)
         bufferevent_run_eventcb_(bev, BEV_EVENT_ERROR, 0)
         return
-    length = sizeof(p.conn_address)
-    getpeername(bev.ev_write.fd, <sockaddr *>&p.conn_address, &length)
     bufferevent_run_eventcb_(bev, BEV_EVENT_CONNECTED, 0)
     if not bev.enabled & EV_WRITE or p.write_suspended:
         event_del(&bev.ev_write)
@@ -331,11 +327,7 @@ cdef bufferevent *bufferevent_socket_new(event_base *base, evutil_socket_t fd,
         return NULL
     bev = &p.bev
     p.events_work = True
-    if evbuffer_add_cb(bev.output, output_changed, bev) == NULL:
-        # Freed as bufferevent_free() would, but the descriptor stays the caller's.
-        p.options &= ~BEV_OPT_CLOSE_ON_FREE
-        bufferevent_free(bev)
-        return NULL
+    evbuffer_attach_cb_(bev.output, &p.output_cb, output_changed, bev)
     assign_events(bev, fd)
     evbuffer_set_flags(bev.output, EVBUFFER_FLAG_DRAINS_TO_FD)
     bev.input.freeze_end = True

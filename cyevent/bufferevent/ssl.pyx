@@ -11,7 +11,7 @@ first: the loop calls these callbacks, so nothing is on the stack that relies on
 """
 
 from libc.errno cimport errno
-from cyevent.buffer.callbacks cimport evbuffer_add_cb
+from cyevent.buffer.callbacks cimport evbuffer_attach_cb_
 from cyevent.buffer.evbuffer cimport evbuffer_free, evbuffer_new, evbuffer_set_max_read
 from cyevent.buffer.io cimport evbuffer_write
 from cyevent.buffer.types cimport evbuffer, evbuffer_cb_info
@@ -378,8 +378,8 @@ cdef bufferevent_ssl *make(event_base *base, bufferevent *underlying, ssl_st *ss
     s.arrived = underlying.input if underlying != NULL else evbuffer_new()
     if underlying != NULL:
         bufferevent_incref(underlying)
+    evbuffer_attach_cb_(s.p.bev.output, &s.p.output_cb, output_changed, s)
     if s.arrived == NULL or ssl_attach_(s) < 0 \
-            or evbuffer_add_cb(s.p.bev.output, output_changed, s) == NULL \
             or ((options & BEV_OPT_THREADSAFE or (underlying != NULL and BEV_UPCAST(underlying).lock != NULL))
                 and bufferevent_enable_locking_(&s.p.bev, NULL) < 0):
         # Freed as bufferevent_free() would, but nothing has been taken over.

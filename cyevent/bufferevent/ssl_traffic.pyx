@@ -22,7 +22,6 @@ from cyevent.core.event cimport event_active, event_add, event_del
 from cyevent.core.queue cimport event_callback_activate_later_nolock_
 from cyevent.core.sys cimport *
 from cyevent.core.types cimport *
-from cyevent.net.sys cimport getpeername
 from cyevent.net.util cimport evutil_socket_finished_connecting_
 
 cdef enum:
@@ -289,7 +288,6 @@ cdef void ssl_shake_hands_(bufferevent_ssl *s, bint readable) noexcept nogil:
 cdef bint ssl_connected_(bufferevent_ssl *s) noexcept nogil:
     """Whether the socket is; if it failed, the event callback has heard."""
     cdef bufferevent *bev = &s.p.bev
-    cdef ev_socklen_t length = sizeof(s.p.conn_address)
     cdef int outcome
     if not s.p.connecting:
         return True
@@ -301,5 +299,4 @@ cdef bint ssl_connected_(bufferevent_ssl *s) noexcept nogil:
         s.failed = True
         ssl_fail_(s, EV_READ | EV_WRITE, BEV_EVENT_ERROR)
         return False
-    getpeername(bev.ev_write.fd, <sockaddr *>&s.p.conn_address, &length)
     return True

@@ -4,7 +4,6 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 from cyevent.core.sys cimport evutil_socket_t, timeval
 from cyevent.core.types cimport event, event_base, event_callback
 from cyevent.buffer.types cimport evbuffer, evbuffer_cb_entry, ev_ssize_t
-from cyevent.net.sys cimport sockaddr_in, sockaddr_in6
 from cyevent.net.types cimport EV_SSIZE_MAX
 
 cdef extern from *:
@@ -110,10 +109,6 @@ cdef struct bufferevent:
     timeval timeout_write
     short enabled                      # EV_READ | EV_WRITE, as the user wants it
 
-cdef union bufferevent_address:
-    sockaddr_in v4
-    sockaddr_in6 v6
-
 cdef extern from *:
     """
     #define EV_RATE_LIMIT_MAX EV_SSIZE_MAX
@@ -182,6 +177,7 @@ cdef struct bufferevent_lookup:
 
 cdef struct bufferevent_private:
     bufferevent bev                    # must be first
+    evbuffer_cb_entry output_cb        # how each kind hears of new output
     evbuffer_cb_entry *read_watermarks_cb
     unsigned char own_lock
     unsigned char readcb_pending       # deferred and not yet called
@@ -201,8 +197,7 @@ cdef struct bufferevent_private:
     int refcnt
     event_callback deferred
     void *lock
-    ev_ssize_t max_single_read         # 0: nobody has set it
-    ev_ssize_t max_single_write
+    uint32_t max_single_read           # 0: nobody has set it
+    uint32_t max_single_write
     bufferevent_rate_limit *rate_limiting    # NULL without limits
-    bufferevent_address conn_address   # the peer's, once connected
     bufferevent_lookup *dns_request    # NULL: none is under way
