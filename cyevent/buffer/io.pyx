@@ -106,6 +106,7 @@ cdef int read_nolock(evbuffer *buf, evutil_socket_t fd, size_t limit) noexcept n
             n = readv(fd, vec, 2)
         if n >= 0 or errno != EINTR:
             break
+    buf.read_filled = n > 0 and <size_t>n == offered
     if n <= 0:
         if fresh != NULL:
             evbuffer_chain_free_(fresh)
@@ -122,7 +123,7 @@ cdef int read_nolock(evbuffer *buf, evutil_socket_t fd, size_t limit) noexcept n
             evbuffer_chain_insert_(buf, fresh)
         else:
             evbuffer_chain_free_(fresh)
-    adapt(buf, <size_t>n, <size_t>n == offered)
+    adapt(buf, <size_t>n, buf.read_filled)
     evbuffer_invoke_callbacks_(buf)
     return <int>n
 

@@ -2,11 +2,12 @@
 
 Facts: a socket nearly always takes what is written, and has nothing to read before the backend says so. A read
 that leaves room in the buffer has emptied the socket; to make sure would cost a call, which a level-triggered
-backend makes superfluous.
+backend makes superfluous. A read that filled the buffer has probably left something.
 
-What follows: a write is tried before EV_WRITE is asked for, once for all that a callback has added; a read is
-one call for each time the socket is readable. A connection that sends and answers in turn costs a wait, a read
-and a write, and no call to the backend besides.
+What follows: a write is tried before EV_WRITE is asked for, once for all that a callback has added. A readable
+socket is read once, and again without waiting only after a read that filled what was offered, up to
+READS_AT_ONCE times, so that others get their turn: at most one call of a turn finds nothing. A connection that
+sends and answers in turn costs a wait, a read and a write, and no call to the backend besides.
 """
 
 from libc.errno cimport errno
@@ -33,6 +34,7 @@ from cyevent.net.util cimport (
 )
 
 cdef enum:
+    READS_AT_ONCE = 4
     PENDING = 0x2a             # EVLIST_INSERTED | EVLIST_ACTIVE | EVLIST_ACTIVE_LATER
 
 cdef bufferevent_ops socket_ops
@@ -213,6 +215,7 @@ cdef void read_input(bufferevent *bev, evutil_socket_t fd) noexcept nogil:
 cdef void socket_readable(evutil_socket_t fd, short what, void *arg) noexcept nogil:
     cdef bufferevent *bev = <bufferevent *>arg
     cdef bufferevent_private *p = BEV_UPCAST(bev)
+    cdef int more = READS_AT_ONCE - 1
     bufferevent_lock_in_loop_(bev)
     p.refcnt += 1
     p.in_callback = True
@@ -220,6 +223,12 @@ cdef void socket_readable(evutil_socket_t fd, short what, void *arg) noexcept no
         fail(bev, EV_READ, BEV_EVENT_READING | BEV_EVENT_TIMEOUT)
     else:
         read_input(bev, fd)
+        # A limit of the user's own for one read is one for a turn.
+        while bev.input.read_filled and more and p.max_single_read == 0 and p.rate_limiting == NULL \
+                and p.refcnt > 1 and bev.enabled & EV_READ and not p.read_suspended \
+                and bev.ev_read.fd == fd:
+            more -= 1
+            read_input(bev, fd)
     p.in_callback = False
     # Unless the callback freed it: only our own reference is left then.
     if p.write_wanted and p.refcnt > 1:
