@@ -96,57 +96,6 @@ def test_echo_in_callbacks(base, linked):
     assert rounds == [b"%d" % i for i in range(1000)]
 
 
-def test_no_write_event_while_the_socket_takes_everything(base, pair):
-    left, right = pair
-    bev = SocketBufferEvent(base, left)
-    bev.enable(READ)
-    base.loop(EVLOOP_NONBLOCK)
-    before = base.num_events()
-    bev.write(b"x")
-    base.loop(EVLOOP_NONBLOCK)
-    assert right.recv(10) == b"x"
-    assert base.num_events() == before
-    bev.write(b"x" * 5_000_000)
-    base.loop(EVLOOP_NONBLOCK)
-    assert 0 < len(bev.output) < 5_000_000
-    assert base.num_events() == before + 1
-    bev.close()
-
-
-def test_many_writes_leave_together(base, pair):
-    left, right = pair
-    bev = SocketBufferEvent(base, left)
-    for i in range(50):
-        bev.write(b"%02d" % i)
-    assert len(bev.output) == 100
-    with pytest.raises(BlockingIOError):
-        right.recv(1)
-    base.loop(EVLOOP_NONBLOCK)
-    assert right.recv(1000) == b"".join(b"%02d" % i for i in range(50))
-    bev.close()
-
-
-def test_write_callback_that_always_writes(base, pair):
-    """It does not keep the loop from others."""
-    left, right = pair
-    ticks = []
-
-    def drain():
-        ticks.append(len(right.recv(10_000_000)))
-        if len(ticks) == 20:
-            base.loopbreak()
-
-    from cyevent import Timer
-
-    timer = Timer(base, drain, persist=True)
-    timer.add(0.001)
-    bev = SocketBufferEvent(base, left, write=lambda bev: bev.write(b"x"))
-    bev.enable(WRITE)
-    base.dispatch()
-    assert all(ticks)
-    bev.close()
-
-
 def test_enable_write_tells_of_the_empty_output(base, linked):
     left, _ = linked
     told = []
