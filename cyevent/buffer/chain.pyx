@@ -11,6 +11,10 @@ each time, which costs twenty times the copying.
 What is in a pool always comes from the C library and goes back there. A program's own memory functions see
 all chains that the pool does not have, and what they gave does not get into it; so whatever is replaced at
 whatever time, the pool gives nothing to functions that it did not come from.
+
+Linux is asked for huge pages under a chain of 32 MiB and more: what limits reading through so much is the
+translation of addresses, and with 2 MiB for each it takes a third less. From that size on malloc() always has
+the memory from mmap() and gives it back, so that the advice ends with the chain.
 """
 
 from libc.stdint cimport uintptr_t
@@ -57,6 +61,22 @@ cdef extern from *:
     static inline struct chain_pool *chain_pool_get(void) { return chain_pool_here; }
     static inline void chain_pool_set(struct chain_pool *pool) { chain_pool_here = pool; }
 
+    #define CHAIN_HUGE (32 << 20)
+    #if defined(__linux__)
+      #include <sys/mman.h>
+      static inline void advise_huge(void *memory, size_t n) {
+          const uintptr_t page = 2 << 20;
+          uintptr_t begin = ((uintptr_t)memory + page - 1) & ~(page - 1);
+          uintptr_t end = ((uintptr_t)memory + n) & ~(page - 1);
+          int code = errno;
+          /* Not every kernel has them, and none has to give them. */
+          madvise((void *)begin, end - begin, MADV_HUGEPAGE);
+          errno = code;
+      }
+    #else
+      static inline void advise_huge(void *memory, size_t n) { (void)memory; (void)n; }
+    #endif
+
     #ifdef _WIN32
       static int pool_key_create(void (*f)(void *)) { (void)f; return -1; }
       static int pool_key_set(void *pool) { (void)pool; return -1; }
@@ -67,6 +87,8 @@ cdef extern from *:
       static int pool_key_set(void *pool) { return pthread_setspecific(chain_pool_key, pool); }
     #endif
     """
+    size_t CHAIN_HUGE
+    void advise_huge(void *memory, size_t n) noexcept nogil
     int CHAIN_POOL_DEPTH
     int CHAIN_POOL_LARGE
     int CHAIN_POOL_SMALL
@@ -214,7 +236,10 @@ cdef inline evbuffer_chain *allocate(size_t alloc, int index, unsigned *flags) n
     cdef evbuffer_chain *chain
     flags[0] = 0
     if index < 0 or min_alloc != CHAIN_MIN_ALLOC:
-        return <evbuffer_chain *>mm_malloc(alloc)
+        chain = <evbuffer_chain *>mm_malloc(alloc)
+        if alloc >= CHAIN_HUGE and chain != NULL and mm_is_default_():
+            advise_huge(chain, alloc)
+        return chain
     chain = pool_take(index)
     if chain == NULL:
         if not mm_is_default_():

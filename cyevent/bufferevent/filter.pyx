@@ -15,7 +15,7 @@ from cyevent.buffer.callbacks cimport (
     evbuffer_attach_cb_, evbuffer_cb_clear_flags, evbuffer_cb_set_flags,
 )
 from cyevent.buffer.transfer cimport evbuffer_remove_buffer
-from cyevent.buffer.types cimport evbuffer_cb_entry, evbuffer_cb_info, EVBUFFER_CB_ENABLED
+from cyevent.buffer.types cimport evbuffer_cb_info, EVBUFFER_CB_ENABLED
 from cyevent.bufferevent.bufferevent cimport *
 from cyevent.bufferevent.timeouts cimport *
 from cyevent.bufferevent.types cimport *

@@ -176,3 +176,23 @@ def test_connection_reset():
             with pytest.raises(BrokenPipeError):
                 buf.write(left)
             assert bytes(buf) == b"kept"
+
+
+def huge_kilobytes():
+    """Returns how much of this process is in huge pages."""
+    lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
+    return sum(int(line.split()[1]) for line in lines if line.startswith("AnonHugePages:"))
+
+
+def test_large_memory_in_huge_pages():
+    setting = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+    if not setting.exists() or "[never]" in setting.read_text():
+        pytest.skip("this kernel gives no huge pages")
+    before = huge_kilobytes()
+    # Not what was huge already: with "always" these bytes themselves may be.
+    data = bytearray(b"x") * (64 << 20)
+    source = huge_kilobytes() - before
+    buf = EvBuffer()
+    buf.add(data)
+    assert huge_kilobytes() - before - source >= 32 << 10, "half at least: the kernel may lack some"
+    assert buf.search(b"y") == -1
