@@ -22,24 +22,24 @@ cdef int wait_for_tick(bufferevent_private *p) noexcept nogil:
                                                       base_now(p.bev.ev_base)))
 
 
-cdef int look_at_read_bucket(bufferevent_private *p) noexcept nogil:
+cdef inline ev_ssize_t *tokens(bufferevent_rate_limit *limits, bint reading) noexcept nogil:
+    return &limits.bucket.read_limit if reading else &limits.bucket.write_limit
+
+
+cdef int look_at_bucket(bufferevent_private *p, bint reading) noexcept nogil:
     """Suspends or goes on, as the bucket has it."""
-    if (p.rate_limiting.bucket.read_limit <= 0) == (p.read_suspended & BEV_SUSPEND_BW != 0):
+    cdef bint empty = tokens(p.rate_limiting, reading)[0] <= 0
+    cdef unsigned short suspended = p.read_suspended if reading else p.write_suspended
+    if empty == (suspended & BEV_SUSPEND_BW != 0):
         return 0
-    if p.rate_limiting.bucket.read_limit <= 0:
+    if reading and empty:
         bufferevent_suspend_read_(&p.bev, BEV_SUSPEND_BW)
-        return wait_for_tick(p)
-    bufferevent_unsuspend_read_(&p.bev, BEV_SUSPEND_BW)
-    return wait_for_tick(p)
-
-
-cdef int look_at_write_bucket(bufferevent_private *p) noexcept nogil:
-    if (p.rate_limiting.bucket.write_limit <= 0) == (p.write_suspended & BEV_SUSPEND_BW != 0):
-        return 0
-    if p.rate_limiting.bucket.write_limit <= 0:
+    elif reading:
+        bufferevent_unsuspend_read_(&p.bev, BEV_SUSPEND_BW)
+    elif empty:
         bufferevent_suspend_write_(&p.bev, BEV_SUSPEND_BW)
-        return wait_for_tick(p)
-    bufferevent_unsuspend_write_(&p.bev, BEV_SUSPEND_BW)
+    else:
+        bufferevent_unsuspend_write_(&p.bev, BEV_SUSPEND_BW)
     return wait_for_tick(p)
 
 
@@ -53,8 +53,8 @@ cdef void refill_due(evutil_socket_t fd, short what, void *arg) noexcept nogil:
     p.refcnt += 1
     if p.rate_limiting.cfg != NULL:
         fill_own(p)
-        look_at_read_bucket(p)
-        look_at_write_bucket(p)
+        look_at_bucket(p, True)
+        look_at_bucket(p, False)
         wait_for_tick(p)
     bufferevent_decref_and_unlock_(&p.bev)
 
@@ -83,8 +83,8 @@ cdef int bufferevent_set_rate_limit(bufferevent *bev, ev_token_bucket_cfg *cfg) 
                 fill_own(p)
             limits.cfg = cfg
             bucket_begin_(&limits.bucket, cfg, base_now(bev.ev_base), again)
-            look_at_read_bucket(p)
-            look_at_write_bucket(p)
+            look_at_bucket(p, True)
+            look_at_bucket(p, False)
             result = wait_for_tick(p)
     BEV_UNLOCK(bev)
     return result
@@ -100,110 +100,90 @@ cdef const ev_token_bucket_cfg *bufferevent_get_token_bucket_cfg(const buffereve
     return cfg
 
 
-cdef ev_ssize_t bufferevent_get_read_limit(bufferevent *bev) noexcept nogil:
+cdef ev_ssize_t limit_now(bufferevent *bev, bint reading) noexcept nogil:
     cdef bufferevent_private *p = BEV_UPCAST(bev)
     cdef ev_ssize_t limit = EV_RATE_LIMIT_MAX
     BEV_LOCK(bev)
     if p.rate_limiting != NULL and p.rate_limiting.cfg != NULL:
         fill_own(p)
-        limit = p.rate_limiting.bucket.read_limit
+        limit = tokens(p.rate_limiting, reading)[0]
     BEV_UNLOCK(bev)
     return limit
+
+
+cdef ev_ssize_t bufferevent_get_read_limit(bufferevent *bev) noexcept nogil:
+    return limit_now(bev, True)
 
 
 cdef ev_ssize_t bufferevent_get_write_limit(bufferevent *bev) noexcept nogil:
+    return limit_now(bev, False)
+
+
+cdef int decrement(bufferevent *bev, bint reading, ev_ssize_t decr) noexcept nogil:
     cdef bufferevent_private *p = BEV_UPCAST(bev)
-    cdef ev_ssize_t limit = EV_RATE_LIMIT_MAX
+    cdef int result = -1
     BEV_LOCK(bev)
     if p.rate_limiting != NULL and p.rate_limiting.cfg != NULL:
         fill_own(p)
-        limit = p.rate_limiting.bucket.write_limit
+        tokens(p.rate_limiting, reading)[0] -= decr
+        result = look_at_bucket(p, reading)
     BEV_UNLOCK(bev)
-    return limit
+    return result
 
 
 cdef int bufferevent_decrement_read_limit(bufferevent *bev, ev_ssize_t decr) noexcept nogil:
-    cdef bufferevent_private *p = BEV_UPCAST(bev)
-    cdef int result = -1
-    BEV_LOCK(bev)
-    if p.rate_limiting != NULL and p.rate_limiting.cfg != NULL:
-        fill_own(p)
-        p.rate_limiting.bucket.read_limit -= decr
-        result = look_at_read_bucket(p)
-    BEV_UNLOCK(bev)
-    return result
+    return decrement(bev, True, decr)
 
 
 cdef int bufferevent_decrement_write_limit(bufferevent *bev, ev_ssize_t decr) noexcept nogil:
-    cdef bufferevent_private *p = BEV_UPCAST(bev)
-    cdef int result = -1
-    BEV_LOCK(bev)
-    if p.rate_limiting != NULL and p.rate_limiting.cfg != NULL:
-        fill_own(p)
-        p.rate_limiting.bucket.write_limit -= decr
-        result = look_at_write_bucket(p)
-    BEV_UNLOCK(bev)
-    return result
+    return decrement(bev, False, decr)
 
 
 # --- what the kinds of bufferevents ask -----------------------------------------------------------------
 
-cdef ev_ssize_t bufferevent_get_read_max_(bufferevent_private *p) noexcept nogil:
+cdef inline ev_ssize_t most_now(bufferevent_private *p, bint reading, ev_ssize_t most) noexcept nogil:
+    """`most` is what applies without limits."""
     cdef bufferevent_rate_limit *limits = p.rate_limiting
-    cdef ev_ssize_t most = p.max_single_read if p.max_single_read else MAX_SINGLE_READ_DEFAULT
     cdef ev_ssize_t share
     if limits == NULL:
         return most
     if limits.cfg != NULL:
         fill_own(p)
-        most = limits.bucket.read_limit
+        most = tokens(limits, reading)[0]
     if limits.group != NULL:
-        share = group_share_(p, True)
+        share = group_share_(p, reading)
         if share < most:
             most = share
     return most if most > 0 else 0
+
+
+cdef ev_ssize_t bufferevent_get_read_max_(bufferevent_private *p) noexcept nogil:
+    return most_now(p, True, p.max_single_read if p.max_single_read else MAX_SINGLE_READ_DEFAULT)
 
 
 cdef ev_ssize_t bufferevent_get_write_max_(bufferevent_private *p) noexcept nogil:
+    return most_now(p, False, p.max_single_write if p.max_single_write else MAX_SINGLE_WRITE_DEFAULT)
+
+
+cdef inline int take(bufferevent_private *p, bint reading, ev_ssize_t bytes) noexcept nogil:
     cdef bufferevent_rate_limit *limits = p.rate_limiting
-    cdef ev_ssize_t most = p.max_single_write if p.max_single_write else MAX_SINGLE_WRITE_DEFAULT
-    cdef ev_ssize_t share
+    cdef int result = 0
     if limits == NULL:
-        return most
+        return 0
     if limits.cfg != NULL:
-        fill_own(p)
-        most = limits.bucket.write_limit
+        tokens(limits, reading)[0] -= bytes
+        result = look_at_bucket(p, reading)
     if limits.group != NULL:
-        share = group_share_(p, False)
-        if share < most:
-            most = share
-    return most if most > 0 else 0
+        group_take_(p, reading, bytes)
+    return result
 
 
 cdef int bufferevent_decrement_read_buckets_(bufferevent_private *p, ev_ssize_t bytes) noexcept nogil:
-    cdef bufferevent_rate_limit *limits = p.rate_limiting
-    cdef int result = 0
-    if limits == NULL:
-        return 0
-    if limits.cfg != NULL:
-        limits.bucket.read_limit -= bytes
-        result = look_at_read_bucket(p)
-    if limits.group != NULL:
-        group_take_(p, True, bytes)
-    return result
+    return take(p, True, bytes)
 
 
 cdef int bufferevent_decrement_write_buckets_(bufferevent_private *p, ev_ssize_t bytes) noexcept nogil:
-    cdef bufferevent_rate_limit *limits = p.rate_limiting
-    cdef int result = 0
-    if limits == NULL:
-        return 0
-    if limits.cfg != NULL:
-        limits.bucket.write_limit -= bytes
-        result = look_at_write_bucket(p)
-    if limits.group != NULL:
-        group_take_(p, False, bytes)
-    return result
+    return take(p, False, bytes)
 
 
 cdef ev_ssize_t bufferevent_get_max_to_read(bufferevent *bev) noexcept nogil:
