@@ -24,11 +24,13 @@ from libc.stdint cimport int64_t, uint64_t
 from cyevent.backends.changes cimport (
     change, change_list, changes_done, free_changes, is_change, note_change,
 )
+from cyevent.backends.pollbits cimport from_poll, to_poll, CYEVENT_HAVE_POLLRDHUP
 from cyevent.backends.registry cimport backend_register
+from cyevent.backends.room cimport make_room
 from cyevent.backends.vtable cimport backend_host, event_op
 from cyevent.core.clock cimport NS_PER_MS
 from cyevent.core.log cimport event_warn_, event_warn_fd_
-from cyevent.core.memory cimport mm_calloc, mm_free, mm_realloc
+from cyevent.core.memory cimport mm_calloc, mm_free
 from cyevent.core.sys cimport *
 from cyevent.core.threads cimport EVLOCK_LOCK, EVLOCK_UNLOCK
 from cyevent.core.types cimport *
@@ -39,16 +41,9 @@ cdef extern from *:
     #include <sys/ioctl.h>
     #include <sys/devpoll.h>
     #define CYEVENT_DEVPOLL "devpoll" CYEVENT_METHOD_SUFFIX
-    #ifdef POLLRDHUP
-      #define CYEVENT_HAVE_POLLRDHUP 1
-    #else
-      #define CYEVENT_HAVE_POLLRDHUP 0
-      #define POLLRDHUP 0
-    #endif
     """
     const char *CYEVENT_DEVPOLL
-    short POLLIN, POLLOUT, POLLERR, POLLHUP, POLLNVAL, POLLRDHUP, POLLREMOVE
-    bint CYEVENT_HAVE_POLLRDHUP
+    short POLLREMOVE
     unsigned long DP_POLL
     int O_RDWR
     struct pollfd:
@@ -103,32 +98,6 @@ cdef int devpoll_add(backend_host *host, void *backend, evutil_socket_t fd, shor
     return note_change(&(<devpoll_state *>backend).changes, fd, old, old | events, True, fdinfo)
 
 
-cdef inline short to_poll(short what) noexcept nogil:
-    cdef short events = 0
-    if what & EV_READ:
-        events |= POLLIN
-    if what & EV_WRITE:
-        events |= POLLOUT
-    if what & EV_CLOSED:
-        events |= POLLRDHUP
-    return events
-
-
-cdef bint make_room(devpoll_state *state, int n) noexcept nogil:
-    cdef int allocated = state.nevents
-    cdef pollfd *grown
-    while allocated < n:
-        allocated *= 2
-    if allocated == state.nevents:
-        return True
-    grown = <pollfd *>mm_realloc(state.events, allocated * sizeof(pollfd))
-    if grown == NULL:
-        return False
-    state.events = grown
-    state.nevents = allocated
-    return True
-
-
 cdef inline int put(pollfd *out, int fd, short events) noexcept nogil:
     out.fd = fd
     out.events = events
@@ -173,7 +142,8 @@ cdef int devpoll_delete(backend_host *host, void *backend, evutil_socket_t fd, s
 cdef int apply_changes(devpoll_state *state) noexcept nogil:
     cdef const change *entry
     cdef int i, n = 0
-    if not make_room(state, state.changes.n * CHANGES_PER_DESCRIPTOR):
+    if not make_room(<void **>&state.events, &state.nevents, state.changes.n * CHANGES_PER_DESCRIPTOR,
+                     sizeof(pollfd)):
         set_errno(ENOMEM)
         return -1
     for i in range(state.changes.n):
@@ -186,18 +156,7 @@ cdef int apply_changes(devpoll_state *state) noexcept nogil:
 
 
 cdef inline void report(backend_host *host, const pollfd *entry) noexcept nogil:
-    cdef short what = 0
-    cdef short events = entry.revents
-    if events & (POLLERR | POLLHUP | POLLNVAL):
-        what = EV_READ | EV_WRITE
-        if events & POLLNVAL:
-            what |= EV_CLOSED
-    if events & POLLIN:
-        what |= EV_READ
-    if events & POLLOUT:
-        what |= EV_WRITE
-    if CYEVENT_HAVE_POLLRDHUP and events & POLLRDHUP:
-        what |= EV_CLOSED
+    cdef short what = from_poll(entry.revents)
     if what:
         host.ready(host, entry.fd, what)
 
@@ -230,7 +189,7 @@ cdef int devpoll_dispatch(backend_host *host, void *backend, int64_t timeout) no
         report(host, &state.events[i])
     if n == state.nevents and n < MAX_NEVENTS:
         # All room was used, so there may have been more. Without memory there is room for less.
-        make_room(state, 2 * n)
+        make_room(<void **>&state.events, &state.nevents, 2 * n, sizeof(pollfd))
     return 0
 
 

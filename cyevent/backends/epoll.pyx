@@ -27,10 +27,11 @@ from cyevent.backends.changes cimport (
     change, change_list, changes_done, free_changes, is_change, note_change,
 )
 from cyevent.backends.registry cimport backend_register
+from cyevent.backends.room cimport make_room
 from cyevent.backends.vtable cimport backend_host, event_op
 from cyevent.core.clock cimport NS_PER_MS, NS_PER_S
 from cyevent.core.log cimport event_warn_, event_warn_fd_
-from cyevent.core.memory cimport mm_calloc, mm_free, mm_realloc
+from cyevent.core.memory cimport mm_calloc, mm_free
 from cyevent.core.sys cimport *
 from cyevent.core.sys cimport timespec
 from cyevent.core.threads cimport EVLOCK_LOCK, EVLOCK_UNLOCK
@@ -253,7 +254,6 @@ cdef inline int wait(epoll_state *state, int64_t timeout) noexcept nogil:
 
 cdef int epoll_dispatch(backend_host *host, void *backend, int64_t timeout) noexcept nogil:
     cdef epoll_state *state = <epoll_state *>backend
-    cdef epoll_event *grown
     cdef uint32_t events
     cdef short what
     cdef uint64_t expirations
@@ -291,10 +291,7 @@ cdef int epoll_dispatch(backend_host *host, void *backend, int64_t timeout) noex
             host.ready(host, state.events[i].data.fd, what | EV_ET)
     if n == state.nevents and state.nevents < MAX_NEVENTS:
         # All room was used, so there may have been more.
-        grown = <epoll_event *>mm_realloc(state.events, 2 * state.nevents * sizeof(epoll_event))
-        if grown != NULL:
-            state.events = grown
-            state.nevents *= 2
+        make_room(<void **>&state.events, &state.nevents, 2 * n, sizeof(epoll_event))
     return 0
 
 

@@ -25,7 +25,9 @@ the reason. Wake-ups are port_send()'s and need no descriptor.
 from libc.errno cimport errno
 from libc.stdint cimport int64_t, uint64_t, uintptr_t
 from libc.string cimport memset
+from cyevent.backends.pollbits cimport from_poll, to_poll, CYEVENT_HAVE_POLLRDHUP
 from cyevent.backends.registry cimport backend_register
+from cyevent.backends.room cimport make_room
 from cyevent.backends.vtable cimport backend_host, event_op
 from cyevent.core.clock cimport NS_PER_S
 from cyevent.core.log cimport event_warn_, event_warn_fd_
@@ -40,16 +42,9 @@ cdef extern from *:
     #include <poll.h>
     #include <port.h>
     #define CYEVENT_EVPORT "evport" CYEVENT_METHOD_SUFFIX
-    #ifdef POLLRDHUP
-      #define CYEVENT_HAVE_POLLRDHUP 1
-    #else
-      #define CYEVENT_HAVE_POLLRDHUP 0
-      #define POLLRDHUP 0
-    #endif
     """
     const char *CYEVENT_EVPORT
-    int POLLIN, POLLOUT, POLLERR, POLLHUP, POLLNVAL, POLLRDHUP, ETIME, EBADFD
-    bint CYEVENT_HAVE_POLLRDHUP
+    int ETIME, EBADFD
     int PORT_SOURCE_FD, PORT_SOURCE_USER
     ctypedef struct port_event_t:
         int portev_events
@@ -161,17 +156,6 @@ cdef int evport_delete(backend_host *host, void *backend, evutil_socket_t fd, sh
     return 0
 
 
-cdef inline int to_poll(short what) noexcept nogil:
-    cdef int events = 0
-    if what & EV_READ:
-        events |= POLLIN
-    if what & EV_WRITE:
-        events |= POLLOUT
-    if what & EV_CLOSED:
-        events |= POLLRDHUP
-    return events
-
-
 cdef bint apply_changes(backend_host *host, evport_state *state) noexcept nogil:
     """Whether something was told, so that there is nothing to wait for."""
     cdef descriptor *entry
@@ -200,7 +184,6 @@ cdef bint apply_changes(backend_host *host, evport_state *state) noexcept nogil:
 # --- waiting ----------------------------------------------------------------------------------------
 
 cdef inline void report(backend_host *host, evport_state *state, const port_event_t *event) noexcept nogil:
-    cdef short what = 0
     cdef int events = event.portev_events
     cdef int fd = <int>event.portev_object
     if event.portev_source == PORT_SOURCE_USER:
@@ -212,25 +195,7 @@ cdef inline void report(backend_host *host, evport_state *state, const port_even
     if not state.descriptors[fd].wanted:
         return
     enqueue(state, fd)
-    if events & (POLLERR | POLLHUP | POLLNVAL):
-        what = EV_READ | EV_WRITE
-        if events & POLLNVAL:
-            what |= EV_CLOSED
-    if events & POLLIN:
-        what |= EV_READ
-    if events & POLLOUT:
-        what |= EV_WRITE
-    if CYEVENT_HAVE_POLLRDHUP and events & POLLRDHUP:
-        what |= EV_CLOSED
-    host.ready(host, fd, what)
-
-
-cdef void grow_events(evport_state *state) noexcept nogil:
-    cdef port_event_t *grown = <port_event_t *>mm_realloc(state.events,
-                                                          2 * state.nevents * sizeof(port_event_t))
-    if grown != NULL:
-        state.events = grown
-        state.nevents *= 2
+    host.ready(host, fd, from_poll(events))
 
 
 cdef int evport_dispatch(backend_host *host, void *backend, int64_t timeout) noexcept nogil:
@@ -262,7 +227,7 @@ cdef int evport_dispatch(backend_host *host, void *backend, int64_t timeout) noe
         report(host, state, &state.events[i])
     if <int>n == state.nevents and state.nevents < MAX_NEVENTS:
         # All room was used, so there may have been more. Without memory there is room for less.
-        grow_events(state)
+        make_room(<void **>&state.events, &state.nevents, 2 * state.nevents, sizeof(port_event_t))
     return 0
 
 

@@ -41,10 +41,11 @@ from cyevent.backends.changes cimport (
     change, change_list, changes_done, free_changes, is_change, note_change,
 )
 from cyevent.backends.registry cimport backend_register
+from cyevent.backends.room cimport make_room
 from cyevent.backends.vtable cimport backend_host, event_op
 from cyevent.core.clock cimport NS_PER_S
 from cyevent.core.log cimport event_warn_, event_warn_fd_
-from cyevent.core.memory cimport mm_calloc, mm_free, mm_realloc
+from cyevent.core.memory cimport mm_calloc, mm_free
 from cyevent.core.sys cimport *
 from cyevent.core.sys cimport timespec
 from cyevent.core.threads cimport EVLOCK_LOCK, EVLOCK_UNLOCK
@@ -216,27 +217,13 @@ cdef int kqueue_delete(backend_host *host, void *backend, evutil_socket_t fd, sh
     return 0
 
 
-cdef bint make_room(kqueue_state *state, int n) noexcept nogil:
-    cdef int allocated = state.nevents
-    cdef kevent_t *grown
-    while allocated < n:
-        allocated *= 2
-    if allocated == state.nevents:
-        return True
-    grown = <kevent_t *>mm_realloc(state.events, allocated * sizeof(kevent_t))
-    if grown == NULL:
-        return False
-    state.events = grown
-    state.nevents = allocated
-    return True
-
-
 cdef int put_changes(kqueue_state *state) noexcept nogil:
     """Writes the collected changes into the array; returns how many there are, or -1 without memory."""
     cdef const change *entry
     cdef int i, n = 0
     # Each may fail and need an entry of the result: there is room for as many.
-    if not make_room(state, state.changes.n * CHANGES_PER_DESCRIPTOR):
+    if not make_room(<void **>&state.events, &state.nevents, state.changes.n * CHANGES_PER_DESCRIPTOR,
+                     sizeof(kevent_t)):
         set_errno(ENOMEM)
         return -1
     for i in range(state.changes.n):
@@ -320,7 +307,7 @@ cdef int kqueue_dispatch(backend_host *host, void *backend, int64_t timeout) noe
         report(host, state, &state.events[i])
     if n == state.nevents and n < MAX_NEVENTS:
         # All room was used, so there may have been more. Without memory there is room for less.
-        make_room(state, 2 * n)
+        make_room(<void **>&state.events, &state.nevents, 2 * n, sizeof(kevent_t))
     return 0
 
 

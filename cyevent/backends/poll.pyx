@@ -23,6 +23,7 @@ works on a copy, made again only after a change.
 from libc.errno cimport errno
 from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memcpy
+from cyevent.backends.pollbits cimport from_poll, to_poll, CYEVENT_HAVE_POLLRDHUP
 from cyevent.backends.registry cimport backend_register
 from cyevent.backends.vtable cimport backend_host, event_op
 from cyevent.core.clock cimport NS_PER_MS
@@ -35,15 +36,7 @@ from cyevent.core.types cimport *
 cdef extern from *:
     """
     #include <poll.h>
-    #ifdef POLLRDHUP
-      #define CYEVENT_HAVE_POLLRDHUP 1
-    #else
-      #define CYEVENT_HAVE_POLLRDHUP 0
-      #define POLLRDHUP 0
-    #endif
     """
-    short POLLIN, POLLOUT, POLLERR, POLLHUP, POLLNVAL, POLLRDHUP
-    int CYEVENT_HAVE_POLLRDHUP
     struct pollfd:
         int fd
         short events
@@ -70,17 +63,6 @@ cdef event_op poll_ops
 
 cdef void *poll_init(backend_host *host) noexcept nogil:
     return mm_calloc(1, sizeof(poll_state))
-
-
-cdef inline short to_poll(short what) noexcept nogil:
-    cdef short events = 0
-    if what & EV_READ:
-        events |= POLLIN
-    if what & EV_WRITE:
-        events |= POLLOUT
-    if what & EV_CLOSED:
-        events |= POLLRDHUP
-    return events
 
 
 cdef int poll_add(backend_host *host, void *backend, evutil_socket_t fd, short old, short events,
@@ -126,18 +108,7 @@ cdef int poll_delete(backend_host *host, void *backend, evutil_socket_t fd, shor
 
 
 cdef inline void report(backend_host *host, const pollfd *entry) noexcept nogil:
-    cdef short what = 0
-    cdef short events = entry.revents
-    if events & (POLLERR | POLLHUP | POLLNVAL):
-        what = EV_READ | EV_WRITE
-        if events & POLLNVAL:
-            what |= EV_CLOSED
-    if events & POLLIN:
-        what |= EV_READ
-    if events & POLLOUT:
-        what |= EV_WRITE
-    if CYEVENT_HAVE_POLLRDHUP and events & POLLRDHUP:
-        what |= EV_CLOSED
+    cdef short what = from_poll(entry.revents)
     if what:
         host.ready(host, entry.fd, what)
 
