@@ -47,7 +47,7 @@ class Block:
     @property
     def module(self):
         """Under which name a Cython block is compiled."""
-        return f"doc_{self.page.stem.replace('-', '_').lower()}_{self.line}"
+        return f"doc_{self.page.stem.replace('-', '_').lower()}_{len(self.before)}"
 
     @property
     def program(self):
