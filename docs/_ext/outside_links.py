@@ -23,9 +23,11 @@ class OutsideLinks(SphinxTransform):
         docs = Path(self.env.srcdir)
         for node in list(self.document.findall(nodes.Element)):
             target = node.get("reftarget") or node.get("refuri") or ""
-            if not isinstance(target, str) or not target.startswith(".."):
+            if not isinstance(target, str) or not target.startswith(("../", str(docs.parent))):
                 continue
-            path = (page.parent / target.partition("#")[0]).resolve()
+            # MyST makes an absolute path of one to a Markdown file, and takes the suffix away.
+            suffix = ".md" if target.startswith("/") else ""
+            path = (page.parent / (target.partition("#")[0] + suffix)).resolve()
             if path.is_relative_to(docs):
                 continue
             if not path.exists():
