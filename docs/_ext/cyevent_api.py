@@ -142,12 +142,14 @@ def paragraph(block, scope):
         starts = [match.start(1) for match in ITEM.finditer(line)]
         if not starts or starts[0] != 0:
             starts = [0, *starts]
-        for begin, end in zip(starts, [*starts[1:], len(line)]):
+        for begin, end in zip(starts, [*starts[1:], len(line)], strict=True):
             piece = line[begin:end].strip()
             match = ITEM.match(piece)
             if match:
                 unit = f" ({inline(match[2], scope)})" if match[2] else ""
-                items.append([f"- **{escape(match[1])}**{unit}: {inline(piece[match.end() :], scope)}"])
+                items.append(
+                    [f"- **{escape(match[1])}**{unit}: {inline(piece[match.end() :], scope)}"]
+                )
             elif piece:
                 items[-1].append("  " + inline(piece, scope))
     return "\n".join("\n".join(item) for item in items)
@@ -241,8 +243,9 @@ class Api(SphinxDirective):
 
     def of_member(self, cls, name, member, node, scope):
         thing = inspect.getattr_static(cls, member, None)
-        # An attribute of the instances is described with the class.
-        text = "" if thing is None else self.docstring(thing, member, f"{name}.{member}", scope)
+        # A plain attribute has no docstring of its own, and is described with the class.
+        described = re.search(rf"^\s*{member}: ", cls.__doc__ or "", re.MULTILINE)
+        text = "" if described else self.docstring(thing, member, f"{name}.{member}", scope)
         if isinstance(node, ast.AnnAssign):
             options = [f":type: {ast.unparse(node.annotation)}"]
             return entry("attribute", member, text, options=options)

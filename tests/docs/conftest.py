@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from doc_blocks import all_blocks
-from toolchain import CONFIG, compiler_for, embedded_env, toolchain  # noqa: F401: fixtures
+from toolchain import CONFIG, compiler_for, embedded_env, toolchain  # noqa: F401
 
 sys.path.append(str(Path(__file__).parents[1] / "tls"))
 
@@ -33,8 +33,11 @@ def doc_env(package_env, tmp_path_factory):
     folder = tmp_path_factory.mktemp("bin")
     for name in ("python", "python3"):
         script(folder / name, f'exec {shlex.quote(sys.executable)} "$@"')
-    script(folder / "cythonize", f'exec {shlex.quote(sys.executable)} -m Cython.Build.Cythonize "$@"')
-    script(folder / "python3-config", f'exec {shlex.quote(os.fspath(CONFIG))} "$@"')
+    script(
+        folder / "cythonize", f'exec {shlex.quote(sys.executable)} -m Cython.Build.Cythonize "$@"'
+    )
+    if CONFIG.exists():
+        script(folder / "python3-config", f'exec {shlex.quote(os.fspath(CONFIG))} "$@"')
     path = os.pathsep.join((os.fspath(folder), package_env.get("PATH", os.defpath)))
     return {**package_env, "PATH": path, "PYTHONUNBUFFERED": "1"}
 

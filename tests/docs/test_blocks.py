@@ -23,7 +23,11 @@ def run_block(doc_env, tmp_path, request):
 
     def run(block, make_command):
         env = dict(doc_env)
-        if block.marks.get("needs") == "certificate":
+        needs = block.marks.get("needs", "").split()
+        for name in needs:
+            if name != "certificate" and shutil.which(name, path=env["PATH"]) is None:
+                pytest.skip(f"{name} is not installed")
+        if "certificate" in needs:
             pytest.importorskip("OpenSSL", reason="TLS needs pyOpenSSL")
             good, authority = request.getfixturevalue("certificate")
             shutil.copy(good.cert_file, tmp_path / "chain.pem")

@@ -1,4 +1,4 @@
-"""The API reference has every public name, every one has a docstring, and the site is built without a warning."""
+"""The API reference has every public name, each has a docstring, and the site is built without a warning."""
 
 import ast
 import importlib
@@ -79,19 +79,24 @@ def test_everything_has_a_docstring():
         if inspect.isclass(thing):
             for cls in thing.__mro__:
                 if cls.__module__.startswith("cyevent."):
-                    bare += [
-                        f"{cls.__name__}.{member}"
-                        for member, value in vars(cls).items()
-                        if not UNDOCUMENTED.fullmatch(member) and not own_docstring(value, member)
-                    ]
+                    bare += bare_members(cls)
     assert sorted(set(bare)) == []
+
+
+def bare_members(cls):
+    return [
+        f"{cls.__name__}.{member}"
+        for member, value in vars(cls).items()
+        if not UNDOCUMENTED.fullmatch(member)
+        and not own_docstring(value, member)
+        # A plain attribute cannot have one, and is described with the class.
+        and not re.search(rf"^ *{member}: ", cls.__doc__, re.MULTILINE)
+    ]
 
 
 def missing_modules():
     return [
-        name
-        for name in ("sphinx", "myst_parser", "furo")
-        if importlib.util.find_spec(name) is None
+        name for name in ("sphinx", "myst_parser", "furo") if importlib.util.find_spec(name) is None
     ]
 
 

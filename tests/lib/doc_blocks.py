@@ -6,6 +6,7 @@ A comment above a block, which no reader sees, may say
     <!-- test: file NAME -->           later blocks of the page find it in a file of that name
     <!-- test: with NAME -->           the function NAME of doc_drivers.py starts the program and talks with it
     <!-- test: needs certificate -->   chain.pem and key.pem are there
+    <!-- test: needs NAME NAME -->     these programs have to be installed
     <!-- test: calls STATEMENT -->     for a Cython block: what to do with the compiled `module`
     <!-- test: stderr -->              it may write to standard error
     <!-- test: left out: REASON -->    it is not run
@@ -79,7 +80,9 @@ class Block:
 def parse_marks(text):
     marks = {}
     for part in [text] if text.startswith("left out") else text.split("; "):
-        key = next((key for key in KEYS if part == key or part.startswith((key + " ", key + ":"))), "")
+        key = next(
+            (key for key in KEYS if part == key or part.startswith((key + " ", key + ":"))), ""
+        )
         assert key, f"unknown mark: {part}"
         marks[key] = part[len(key) :].lstrip(": ")
     return marks

@@ -83,3 +83,18 @@ def compiler_for():
         pytest.skip(f"no {' or '.join(names)}")
 
     return find
+
+
+@pytest.fixture
+def run_program(embedded_env, tmp_path):
+    def start(program, *arguments, timeout=60, **variables):
+        return subprocess.run(
+            [program, *arguments],
+            cwd=tmp_path,
+            env={**embedded_env, **variables},
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+        )
+
+    return start
