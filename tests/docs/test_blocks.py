@@ -1,6 +1,7 @@
 """Every block of code in README.md and docs/ is run as it stands there; doc_blocks.py says how."""
 
 import doctest
+import re
 import shutil
 import subprocess
 import sys
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import doc_drivers
 import pytest
-from doc_blocks import LANGUAGES, PROSE, all_blocks
+from doc_blocks import LANGUAGES, PROSE, ROOT, all_blocks
 
 BLOCKS = all_blocks()
 LEFT_OUT = [block for block in BLOCKS if "left out" in block.marks]
@@ -77,7 +78,7 @@ def test_block(block, files, request):
     if "left out" in block.marks:
         pytest.skip(block.marks["left out"])
     files(block)
-    if block.language == "cython" and block.is_built_by(BLOCKS):
+    if block.language in ("python", "cython") and block.is_built_by(BLOCKS):
         return
     request.getfixturevalue(f"run_{block.language.replace('++', 'pp')}")(block)
 
@@ -175,3 +176,27 @@ def test_no_block_is_hidden_by_indentation():
             if not fenced and not before.strip() and line.startswith("    "):
                 hidden.append(f"{page.name}: {line.strip()}")
     assert hidden == []
+
+
+# The project's own check takes them from there.
+COMMANDS = {
+    "python -m cyevent chat": "pip install . && python -m cyevent chat",
+    "python -m pytest": "pip install '.[test]' && python -m pytest",
+}
+
+
+@pytest.mark.parametrize("part", COMMANDS)
+def test_the_readmes_two_commands_come_first(part):
+    lines = (ROOT / "README.md").read_text().splitlines()
+    assert next(line for line in lines if part in line) == COMMANDS[part]
+
+
+def test_the_readmes_links_lead_somewhere():
+    text = (ROOT / "README.md").read_text()
+    headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    anchors = {re.sub(r"[^\w -]", "", title).lower().replace(" ", "-") for title in headings}
+    for target in re.findall(r"\]\(([^)]+)\)", text):
+        if target.startswith("#"):
+            assert target[1:] in anchors
+        else:
+            assert (ROOT / target).exists(), target
