@@ -65,7 +65,7 @@ cdef void run_buffer_callback(evbuffer *buf, const evbuffer_cb_info *info, void 
 
 @cython.final
 cdef class BufferCallback:
-    """A callback of an EvBuffer; what `EvBuffer.add_callback` returns."""
+    """A callback of an EvBuffer; what `EvBuffer.add_callback` returns. It may be forgotten: the calls go on."""
 
     def __init__(self):
         raise TypeError("BufferCallback is made by EvBuffer.add_callback")
@@ -91,7 +91,7 @@ cdef class BufferCallback:
         return 0
 
     def remove(self):
-        """Ends the callbacks. Harmless when repeated."""
+        """Ends the calls; `enabled` and `nodefer` are a ValueError then. Harmless when repeated."""
         cdef EvBuffer buffer = self.buffer_
         cdef evbuffer *buf
         if self.entry != NULL:

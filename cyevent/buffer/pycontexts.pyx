@@ -29,8 +29,10 @@ cdef enum:
 cdef class Reservation:
     """Space for bytes to be written and then added to a buffer; what `EvBuffer.reserve` returns.
 
-    The with-statement gives a list of writable memoryviews. Its end commits the whole space, unless `commit`
-    was called before or an exception ends the block: then nothing more is added.
+    The with-statement gives a list of writable memoryviews, as its len() and items are. Its end commits the
+    whole space, unless `commit` was called before or an exception ends the block: then nothing more is added.
+    The views end with the space: using one afterwards is a ValueError. The space keeps its buffer alive, and
+    may be forgotten.
     """
 
     def __init__(self):
@@ -89,7 +91,9 @@ cdef class Reservation:
         return 0
 
     def commit(self, n=None):
-        """Adds the first n bytes of the space to the buffer, all by default, and ends the views."""
+        """Adds the first n bytes of the space to the end of the buffer, all by default, and ends the views.
+        ValueError for more than there are, RuntimeError when the space is committed or given up already,
+        BufferError when the buffer's end is frozen."""
         cdef Py_ssize_t count = self.size
         if n is not None:
             count = <Py_ssize_t>integer(n, "n", 0, EVBUFFER_MAX)

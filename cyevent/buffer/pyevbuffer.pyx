@@ -69,10 +69,13 @@ cdef EvBuffer evbuffer_view(evbuffer *buf, EventBase owner):
 cdef class EvBuffer:
     """A queue of bytes: added at the end, removed at the front, copied as little as possible.
 
-    data: a bytes-like object to begin with.  threadsafe: gives the buffer a lock.
+    data: a bytes-like object to begin with; its bytes are added as `add` does.
+    threadsafe: gives the buffer a lock, which each method holds.
 
-    A frozen end makes what works on it raise BufferError; the end of a bufferevent's input and the front of
-    its output are frozen. Sizes of -1 mean everything; a negative size otherwise is a ValueError.
+    Sizes and offsets count bytes. A size of -1 means everything; a negative one otherwise, and an offset beyond
+    the end, is a ValueError. Data that is not bytes-like is a TypeError, memory that runs out a MemoryError. A
+    frozen end makes what works on it raise BufferError; the end of a bufferevent's input and the front of its
+    output are frozen. Bytes that cannot be had from a file (see `add_file`) make what needs them raise OSError.
 
     A buffer without a lock raises RuntimeError while another thread reads or writes with it. So does, in debug
     mode, that of a bufferevent without BEV_OPT_THREADSAFE while its loop runs in another thread.
@@ -130,7 +133,8 @@ cdef class EvBuffer:
     def add(self, data):
         """Puts a bytes-like object's bytes at the end.
 
-        They are copied, but for a large bytes object, which never changes: it may be held instead.
+        They are copied, but for a bytes object of 1024 bytes and more, which never changes: it may be held
+        instead, until its last byte has left.
         """
         cdef evbuffer *buf = self.buf
         if buf == NULL or buf.lock != NULL or self.borrowed:
@@ -146,6 +150,8 @@ cdef class EvBuffer:
 
     def add_reference(self, data, offset=0, length=-1):
         """Puts a bytes-like object's bytes, or a part of them, at the end without copying.
+
+        offset, length: the part; -1 for the rest of the object. ValueError when it does not have it.
 
         The object is held, and its bytes must not change, until the last of them has left every buffer that
         they were moved or referred to. It may refer to the buffer; the cyclic collector sees that if the buffer
@@ -174,12 +180,16 @@ cdef class EvBuffer:
             EVLOCK_UNLOCK(buf.lock)
 
     def add_file(self, file, offset=0, length=-1):
-        """Puts a part of a file at the end: `length` bytes from `offset` on, -1 for the rest of it.
+        """Puts a part of a file at the end, without copying.
 
-        The bytes stay in the file. They go by sendfile() where the buffer is written to a socket, and are
-        mapped where somebody looks at them. The file may be closed at once; if it becomes shorter, what needs
-        the bytes raises OSError (EIO), and views of them must not be touched. ValueError when the file does
-        not have the bytes.
+        file: a regular file or its descriptor, of which the buffer makes one of its own: it may be closed at
+        once.
+        offset, length: the part, in bytes; -1 for the rest of the file. ValueError when the file does not have
+        it.
+
+        The bytes stay in the file. They go by sendfile(2) where the buffer is written to a socket, and are
+        mapped (mmap(2)) where somebody looks at them. If the file becomes shorter, what needs the bytes raises
+        OSError (EIO), and views of them must not be touched. OSError for a descriptor that is bad.
         """
         cdef long long begin = integer(offset, "offset", 0, PY_SSIZE_T_MAX)
         cdef Py_ssize_t n = size_argument(length, "length")
@@ -203,7 +213,11 @@ cdef class EvBuffer:
             EVLOCK_UNLOCK(buf.lock)
 
     def add_file_segment(self, FileSegment segment not None, offset=0, length=-1):
-        """Puts a part of a FileSegment at the end, in the way of `add_file`; -1 for the rest of it."""
+        """Puts a part of a FileSegment at the end, in the way of `add_file`.
+
+        offset, length: the part, counted from the segment's beginning; -1 for the rest of it. ValueError when
+        the segment does not have it, or is closed. The buffer keeps what it needs of the segment.
+        """
         cdef long long begin = segment.check_part(offset, length)
         cdef Py_ssize_t n = size_argument(length, "length")
         cdef evbuffer *buf = self.enter()
@@ -214,11 +228,13 @@ cdef class EvBuffer:
             EVLOCK_UNLOCK(buf.lock)
 
     def add_buffer(self, EvBuffer other not None):
-        """Moves everything from `other` to the end, without copying."""
+        """Moves everything from `other` to the end, without copying; `other` is empty then. BufferError for a
+        frozen end of either."""
         self.from_other(other, evbuffer_add_buffer, False, True)
 
     def prepend_buffer(self, EvBuffer other not None):
-        """Moves everything from `other` to the front, without copying."""
+        """Moves everything from `other` to the front, without copying; `other` is empty then. BufferError for a
+        frozen front of either."""
         self.from_other(other, evbuffer_prepend_buffer, True, True)
 
     def add_buffer_reference(self, EvBuffer other not None):
@@ -271,7 +287,8 @@ cdef class EvBuffer:
         return space
 
     def commit(self, n):
-        """Adds the first n bytes of what was reserved last. RuntimeError when that is already done."""
+        """Adds the first n bytes of what was reserved last, and ends its views. RuntimeError when that is
+        already done, ValueError for more than was reserved."""
         cdef Py_ssize_t count = count_argument(n, "n")
         if self.buf == NULL:
             self.unusable()
@@ -293,7 +310,7 @@ cdef class EvBuffer:
     @cython.binding(False)
     @cython.embedsignature.format("clinic")
     def remove(self, n=-1):
-        """Removes and returns the first n bytes, or as many as there are."""
+        """Removes and returns the first n bytes, or as many as there are, as bytes."""
         cdef Py_ssize_t count = size_argument(n, "n")
         cdef evbuffer *buf = self.buf
         if buf != NULL and buf.lock == NULL and not self.borrowed:
@@ -305,7 +322,8 @@ cdef class EvBuffer:
             EVLOCK_UNLOCK(buf.lock)
 
     def readinto(self, target):
-        """Moves bytes into a writable bytes-like object, as many as fit. Returns how many."""
+        """Moves bytes from the front into a writable bytes-like object, as many as there are and fit. Returns
+        how many; TypeError for what cannot be written to."""
         cdef evbuffer *buf = self.enter()
         cdef Py_buffer view
         cdef int result
@@ -322,7 +340,8 @@ cdef class EvBuffer:
             EVLOCK_UNLOCK(buf.lock)
 
     def copyout(self, n=-1, offset=0):
-        """Returns n bytes from `offset` on, or as many as there are, and leaves them in the buffer."""
+        """Returns n bytes from `offset` on, or as many as there are, as bytes, and leaves them where they
+        are."""
         cdef Py_ssize_t count = size_argument(n, "n")
         cdef evbuffer *buf = self.enter()
         cdef evbuffer_ptr pos
@@ -354,7 +373,7 @@ cdef class EvBuffer:
 
     def move_to(self, EvBuffer other not None, n=-1):
         """Moves the first n bytes, or as many as there are, to the end of `other`. Returns how many; whole
-        chains are moved, at most one is copied in part."""
+        chains are moved, at most one is copied in part. ValueError for this buffer itself."""
         cdef evbuffer *buf = self.buf
         cdef evbuffer *target = other.buf
         cdef Py_ssize_t count = size_argument(n, "n")
@@ -390,10 +409,12 @@ cdef class EvBuffer:
         return length - left
 
     def readline(self, eol=EVBUFFER_EOL_CRLF):
-        """Removes a line and returns it without its end; None when there is no whole line.
+        """Removes a line and returns it without its end, as bytes; None when there is no whole line.
 
         eol: EOL_CRLF (LF, with or without CR), EOL_CRLF_STRICT, EOL_LF, EOL_NUL, or EOL_ANY (any run of CR
         and LF).
+
+        There is no limit on a line's length but memory.
         """
         cdef evbuffer *buf
         cdef evbuffer_ptr it
@@ -424,8 +445,8 @@ cdef class EvBuffer:
         return 0
 
     def search(self, what, start=0, end=None):
-        """Returns where the bytes `what` are first found between positions start and end; -1 if they are
-        not."""
+        """Returns where the bytes `what` are first found, whole, between the positions start and end (None: the
+        end of the buffer); -1 if they are not. An empty `what` is found at start."""
         cdef evbuffer *buf = self.enter()
         cdef evbuffer_ptr first, last
         cdef Py_buffer view
@@ -452,7 +473,8 @@ cdef class EvBuffer:
             EVLOCK_UNLOCK(buf.lock)
 
     def search_eol(self, start=0, eol=EVBUFFER_EOL_CRLF):
-        """Returns where the next line ends and how many bytes its end has; None if no line ends."""
+        """Returns where the first line end from `start` on is and how many bytes it has, a tuple; None if there
+        is none. eol: as for `readline`."""
         cdef evbuffer *buf
         cdef evbuffer_ptr it
         cdef size_t eol_len
@@ -467,8 +489,8 @@ cdef class EvBuffer:
             EVLOCK_UNLOCK(buf.lock)
 
     def pullup(self, n=-1):
-        """Puts the first n bytes in one piece and returns a read-only memoryview of them. ValueError when
-        there are fewer."""
+        """Puts the first n bytes in one piece, copying what is not, and returns a read-only memoryview of them.
+        ValueError when there are fewer. The view keeps its bytes, whatever happens to the buffer."""
         cdef Py_ssize_t count = size_argument(n, "n")
         cdef evbuffer *buf = self.enter()
         cdef unsigned char *data
@@ -489,7 +511,8 @@ cdef class EvBuffer:
             EVLOCK_UNLOCK(buf.lock)
 
     def peek(self, n=-1, offset=0):
-        """Returns n bytes from `offset` on, or as many as there are, as a list of read-only memoryviews."""
+        """Returns n bytes from `offset` on, or as many as there are, as a list of read-only memoryviews,
+        without copying. The views keep their bytes, whatever happens to the buffer."""
         cdef Py_ssize_t count = size_argument(n, "n")
         cdef evbuffer *buf = self.enter()
         cdef evbuffer_ptr pos
@@ -531,6 +554,7 @@ cdef class EvBuffer:
         return len(self) != 0
 
     def __bytes__(self):
+        """Returns a copy of everything."""
         return self.copyout()
 
     @property
@@ -557,7 +581,7 @@ cdef class EvBuffer:
 
     @property
     def max_read(self):
-        """The most bytes that one `read` takes."""
+        """The most bytes that one `read` takes, 4096 at first; it can be set, to at least 1."""
         cdef evbuffer *buf = self.enter()
         cdef size_t result = evbuffer_get_max_read(buf)
         EVLOCK_UNLOCK(buf.lock)
@@ -571,13 +595,15 @@ cdef class EvBuffer:
         EVLOCK_UNLOCK(buf.lock)
 
     def read(self, fd, n=-1):
-        """Reads once from a descriptor to the end: at most n bytes, and at most `max_read`. Returns how many;
-        0 at the end of the stream. BlockingIOError when nothing is there."""
+        """Reads once from a descriptor to the end, as by readv(2): at most n bytes, and at most `max_read`.
+        Returns how many; 0 at the end of the stream. BlockingIOError when nothing is there, another OSError
+        when it fails. A descriptor that blocks makes it wait, without the GIL."""
         return self.transfer(descriptor(fd, "fd"), size_argument(n, "n"), False)
 
     def write(self, fd, n=-1):
-        """Writes once from the front to a descriptor, at most n bytes, and drains what was written. Returns how
-        many. BlockingIOError when the descriptor takes nothing now."""
+        """Writes once from the front to a descriptor, as by writev(2), or by sendfile(2) where a file is at the
+        front: at most n bytes. Drains what was written and returns how many. BlockingIOError when the
+        descriptor takes nothing now, another OSError when it fails."""
         cdef Py_ssize_t count = size_argument(n, "n")
         cdef int target = descriptor(fd, "fd")
         if len(self) == 0 or count == 0:
@@ -616,9 +642,14 @@ cdef class EvBuffer:
     # Callbacks.
 
     def add_callback(self, callback, *, bint nodefer=False):
-        """Calls callback(buffer, original_length, added, removed) after each change of the length.
+        """Calls callback(buffer, original_length, added, removed) after each change of the length, in the
+        thread that made it; the numbers count bytes.
 
-        Returns a BufferCallback with `remove`. nodefer: called at once even when callbacks are deferred.
+        nodefer: called at once even when callbacks are deferred.
+
+        Returns a BufferCallback, with which the calls are ended; they also end with the buffer, which keeps the
+        callback alive. What it raises is reported through `sys.unraisablehook`, or by a bufferevent's base. It
+        may change the buffer.
         """
         cdef evbuffer *buf
         cdef Callback entry
@@ -639,7 +670,8 @@ cdef class EvBuffer:
             EVLOCK_UNLOCK(buf.lock)
 
     def defer_callbacks(self, EventBase base not None):
-        """From now on callbacks run from the base's loop, once for all changes in between."""
+        """From now on callbacks run from the base's loop, once for all changes in between. ValueError for
+        another base than that of the bufferevent, or than before."""
         cdef evbuffer *buf = self.enter()
         try:
             if self.owner is not None and self.owner is not base:
@@ -653,19 +685,20 @@ cdef class EvBuffer:
     # Frozen ends.
 
     def freeze(self, *, bint front):
-        """Freezes the front (nothing can be removed or prepended) or the end (nothing can be added)."""
+        """Freezes the front (nothing can be removed or prepended) or, with front=False, the end (nothing can be
+        added): BufferError then."""
         cdef evbuffer *buf = self.enter()
         evbuffer_freeze(buf, front)
         EVLOCK_UNLOCK(buf.lock)
 
     def unfreeze(self, *, bint front):
-        """Undoes `freeze`."""
+        """Undoes `freeze` of that end. What a bufferevent has frozen should be left so."""
         cdef evbuffer *buf = self.enter()
         evbuffer_unfreeze(buf, front)
         EVLOCK_UNLOCK(buf.lock)
 
     def frozen(self, *, bint front):
-        """For a with-statement: the end is frozen in the block, and afterwards as it was before."""
+        """For a with-statement: that end is frozen in the block, and afterwards as it was before."""
         return frozen_end(self, front)
 
     def __repr__(self):

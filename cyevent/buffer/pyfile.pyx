@@ -54,14 +54,17 @@ cdef void run_cleanup(void *arg) noexcept:
 cdef class FileSegment:
     """A part of a file that any number of buffers may show, any number of times.
 
-    file: a regular file, or its descriptor; it may be closed afterwards.  offset, length: the part, -1 for the
-    rest of the file. ValueError when the file does not have it.
-    mmap, sendfile: False where the bytes must not be mapped (they are read instead, and a file that becomes
-    shorter later cannot harm) or must not be sent by the kernel on its own.
+    file: a regular file, or its descriptor, of which the segment makes one of its own; it may be closed
+    afterwards.
+    offset, length: the part, in bytes; -1 for the rest of the file. ValueError when the file does not have it.
+    mmap: with False the bytes are not mapped by mmap(2) but read, and a file that becomes shorter later cannot
+    harm.
+    sendfile: with False they are not sent by sendfile(2).
     cleanup: called without arguments when the segment is closed or forgotten and the last of its bytes has left
-    every buffer.
+    every buffer, in the thread in which that happens. What it raises is reported by `sys.unraisablehook`.
 
-    One descriptor and at most one mapping serve all uses. A segment may be used from several threads.
+    OSError for a descriptor that is bad. One descriptor and at most one mapping serve all uses. A segment may
+    be used from several threads, and in a with-statement, which closes it.
     """
 
     def __init__(self, file, offset=0, length=-1, *, bint mmap=True, bint sendfile=True, cleanup=None):
@@ -105,7 +108,8 @@ cdef class FileSegment:
         return begin
 
     def close(self):
-        """Gives the segment up; buffers that show it keep what they need. Harmless when repeated."""
+        """Gives the segment up: adding it to a buffer is a ValueError then. Buffers that show it keep what they
+        need. Harmless when repeated."""
         cdef evbuffer_file_segment *segment = self.segment
         self.segment = NULL
         if segment != NULL:
@@ -125,7 +129,7 @@ cdef class FileSegment:
 
     @property
     def offset(self):
-        """Where in the file the segment begins."""
+        """Where in the file the segment begins, in bytes."""
         return self.live().file_offset
 
     @property

@@ -124,6 +124,10 @@ cdef class BufferEvent:
     Callbacks are set with `set_callbacks`. Writing needs no permission; reading begins with `enable(READ)`.
     While it is enabled, connecting or has bytes to write the base keeps it alive, until `close`, or until an
     end or an error after which nothing can come. Without BEV_OPT_THREADSAFE it belongs to the loop's thread.
+
+    It may be closed in its own callbacks, and in a with-statement, which closes it. Once closed, methods and
+    properties raise ValueError. What a callback returns is disregarded; what it raises goes to
+    `EventBase.exception_handler`.
     """
 
     def __init__(self):
@@ -204,10 +208,15 @@ cdef class BufferEvent:
     def set_callbacks(self, read=None, write=None, event=None):
         """Sets all three callbacks; None for none.
 
-        read(bev): the input holds at least its low watermark's number of bytes, and more has come.
-        write(bev): the output has become as short as its low watermark, which is empty by default.
-        event(bev, what): BEV_EVENT_CONNECTED; or BEV_EVENT_EOF, _ERROR or _TIMEOUT with BEV_EVENT_READING or
-        _WRITING, and that direction is disabled then. `error` has the reason of an error.
+        read: called as read(bev) when the input holds at least its low watermark's number of bytes, and more
+        has come.
+        write: called as write(bev) when the output has become as short as its low watermark, which is empty by
+        default.
+        event: called as event(bev, what). `what` is BEV_EVENT_CONNECTED; or BEV_EVENT_EOF, _ERROR or _TIMEOUT
+        with BEV_EVENT_READING or _WRITING, and that direction is disabled then. `error` has the reason of an
+        error.
+
+        TypeError for what cannot be called, ValueError when a filter on top of it has its callbacks.
         """
         cdef bufferevent *bev
         check_callback(read, "read")
@@ -224,12 +233,15 @@ cdef class BufferEvent:
 
     @property
     def callbacks(self):
-        """The callbacks (read, write, event)."""
+        """The callbacks (read, write, event), None where there is none."""
         return self.readcb, self.writecb, self.eventcb
 
     def trigger(self, what, options=0):
-        """Calls the READ or WRITE callback now if the watermarks allow it, or in any case with
-        BEV_TRIG_IGNORE_WATERMARKS; from the loop with BEV_TRIG_DEFER_CALLBACKS."""
+        """Calls the read or write callback, for READ or WRITE, if the watermarks allow it.
+
+        options: BEV_TRIG_IGNORE_WATERMARKS to call in any case, BEV_TRIG_DEFER_CALLBACKS to call from the loop
+        rather than now.
+        """
         cdef short events = check_events(what)
         cdef int how = trigger_options(options)
         cdef bufferevent *bev = self.enter()
@@ -238,7 +250,8 @@ cdef class BufferEvent:
         bufferevent_decref_and_unlock_(bev)
 
     def trigger_event(self, what, options=0):
-        """Calls the event callback with `what`."""
+        """Calls the event callback with `what`, any of BEV_EVENT_*; from the loop rather than now with
+        options=BEV_TRIG_DEFER_CALLBACKS."""
         cdef short reason = <short>integer(what, "what", 0, 0x7fff)
         cdef int how = trigger_options(options)
         cdef bufferevent *bev = self.enter()
@@ -249,7 +262,8 @@ cdef class BufferEvent:
     # Enabling.
 
     def enable(self, what):
-        """Begins to read (READ) and write (WRITE)."""
+        """Begins to read (READ) and write (WRITE); `what` may have both. Harmless when repeated. OSError when
+        the system refuses to watch the descriptor."""
         cdef short events = check_events(what)
         cdef bufferevent *bev = self.enter()
         try:
@@ -260,7 +274,8 @@ cdef class BufferEvent:
             BEV_UNLOCK(bev)
 
     def disable(self, what):
-        """Ends reading (READ) and writing (WRITE). What is in the buffers stays there."""
+        """Ends reading (READ) and writing (WRITE). What is in the buffers stays there. Timeouts of a direction
+        that is disabled do not run."""
         cdef short events = check_events(what)
         cdef bufferevent *bev = self.enter()
         bufferevent_disable(bev, events)
@@ -269,13 +284,15 @@ cdef class BufferEvent:
 
     @property
     def enabled(self):
-        """READ and WRITE, as they are enabled."""
+        """The bits READ and WRITE, as they are enabled."""
         return self.live().enabled
 
     # Bytes.
 
     def write(self, data):
-        """Copies a bytes-like object's bytes to the output. They leave when the loop goes on."""
+        """Copies a bytes-like object's bytes to the output. They leave when the loop goes on, after the
+        connection is there. It never blocks and has no limit: see `output` for how much waits. TypeError for
+        what is not bytes-like."""
         cdef bufferevent *bev = self.bev
         if bev == NULL:
             self.live()
@@ -293,7 +310,7 @@ cdef class BufferEvent:
 
     def write_reference(self, data):
         """Puts a bytes-like object's bytes, or those that an EvBuffer holds now, in the output without
-        copying. The bytes must not change until they have left."""
+        copying. They are held, and must not change, until they have left."""
         cdef bufferevent *bev
         if isinstance(data, EvBuffer):
             self.output.add_buffer_reference(data)
@@ -307,12 +324,13 @@ cdef class BufferEvent:
             BEV_UNLOCK(bev)
 
     def write_buffer(self, EvBuffer data not None):
-        """Moves everything from an EvBuffer to the output, without copying."""
+        """Moves everything from an EvBuffer, which may be an `input`, to the output, without copying."""
         self.output.add_buffer(data)
         self.keep()
 
     def read(self, n=EVERYTHING):
-        """Removes and returns the first n bytes of the input, or as many as there are."""
+        """Removes and returns the first n bytes of the input, or as many as there are, as bytes; all by
+        default. It never waits: b"" when there are none."""
         cdef bufferevent *bev = self.bev
         cdef Py_ssize_t count = -1
         if n is not EVERYTHING:
@@ -331,7 +349,7 @@ cdef class BufferEvent:
 
     @property
     def input(self):
-        """What has been read: an EvBuffer to take bytes from."""
+        """What has been read: an EvBuffer to take bytes from. It ends with the bufferevent."""
         cdef bufferevent *bev = self.live()
         if self.input_ is None:
             self.input_ = evbuffer_view(bev.input, self.owner)
@@ -339,15 +357,18 @@ cdef class BufferEvent:
 
     @property
     def output(self):
-        """What is still to be written: an EvBuffer to add bytes to."""
+        """What is still to be written: an EvBuffer to add bytes to. It ends with the bufferevent."""
         cdef bufferevent *bev = self.live()
         if self.output_ is None:
             self.output_ = evbuffer_view(bev.output, self.owner)
         return self.output_
 
     def flush(self, what, mode=BEV_NORMAL):
-        """Hands bytes on that wait for more: BEV_FLUSH those that can be used without more, BEV_FINISHED all,
-        for there is an end. Nothing for a socket, whose bytes leave as soon as they can."""
+        """Hands bytes on that wait for more. Nothing for a socket, whose bytes leave as soon as they can.
+
+        what: READ, WRITE or both: in which direction.
+        mode: BEV_NORMAL, BEV_FLUSH those that can be used without more, BEV_FINISHED all, for there is an end.
+        """
         cdef short events = check_events(what)
         cdef int how = <int>integer(mode, "mode", BEV_NORMAL, BEV_FINISHED)
         cdef bufferevent *bev = self.enter()
@@ -358,7 +379,8 @@ cdef class BufferEvent:
 
     @property
     def error(self):
-        """The OSError of the last BEV_EVENT_ERROR, or None; a socket.gaierror for a name that was not found."""
+        """The OSError of the last BEV_EVENT_ERROR, or None; a socket.gaierror for a name that was not found. It
+        is not raised: look at it in the event callback."""
         cdef bufferevent_private *p = BEV_UPCAST(self.live())
         cdef int code = p.errno_pending
         if p.dns_error and p.dns_error != EAI_SYSTEM:
@@ -369,7 +391,8 @@ cdef class BufferEvent:
 
     @property
     def peer(self):
-        """The peer's address, or None when there is none."""
+        """The peer's address, as getpeername(2) has it: (host, port), for IPv6 with flow and scope, or a path.
+        None when there is none."""
         cdef sockaddr_storage storage
         cdef ev_socklen_t length = sizeof(storage)
         if getpeername(bufferevent_getfd(self.live()), <sockaddr *>&storage, &length) < 0:
@@ -378,7 +401,8 @@ cdef class BufferEvent:
 
     @property
     def fd(self):
-        """The descriptor; -1 for none. Setting it does not close the one that it had."""
+        """The descriptor; -1 for none, and once closed. Setting it, to a descriptor or anything with fileno(),
+        does not close the one that it had; ValueError where there can be none."""
         return bufferevent_getfd(self.bev) if self.bev != NULL else -1
 
     @fd.setter
@@ -398,11 +422,12 @@ cdef class BufferEvent:
             BEV_UNLOCK(bev)
 
     def fileno(self):
-        """The descriptor."""
+        """Returns the descriptor; -1 for none."""
         return bufferevent_getfd(self.live())
 
     def replace_fd(self, value):
-        """Closes the descriptor and takes another (-1: none)."""
+        """Closes the descriptor and takes another, which is made non-blocking (-1: none). OSError when it is
+        bad."""
         cdef bufferevent *bev
         cdef int fd = -1
         self.live()
@@ -420,8 +445,13 @@ cdef class BufferEvent:
     # Settings.
 
     def set_timeouts(self, read=None, write=None):
-        """Reports BEV_EVENT_TIMEOUT after so many seconds without a byte read, or in which bytes waited to be
-        written; None for no limit."""
+        """Sets how long nothing may move before BEV_EVENT_TIMEOUT is reported and that direction disabled.
+
+        read: seconds (or a timedelta) without a byte read, while reading is enabled; None for no limit.
+        write: the same in which bytes waited to be written and none was; None for no limit.
+
+        Both are set at each call. ValueError for 0 and less.
+        """
         cdef bufferevent *bev
         cdef timeval read_tv, write_tv
         cdef long long read_ns = duration_ns(read, "read")
@@ -436,8 +466,12 @@ cdef class BufferEvent:
         BEV_UNLOCK(bev)
 
     def set_watermark(self, what, low=0, high=0):
-        """READ: the read callback waits for `low` bytes, and reading pauses at `high` (0: never). WRITE: the
-        write callback comes when the output has `low` bytes or less; `high` is the user's own."""
+        """Sets both watermarks, in bytes, of READ, WRITE or both.
+
+        low: the read callback waits for so many bytes; the write callback comes when the output has so many or
+        less.
+        high: reading pauses while the input has so many bytes; 0 for never. Of WRITE it is the user's own.
+        """
         cdef short events = check_events(what)
         cdef size_t lowmark = integer(low, "low", 0, SIZE_MAX)
         cdef size_t highmark = integer(high, "high", 0, SIZE_MAX)
@@ -446,7 +480,7 @@ cdef class BufferEvent:
         BEV_UNLOCK(bev)
 
     def get_watermark(self, what):
-        """The (low, high) watermarks of READ or of WRITE."""
+        """Returns the (low, high) watermarks, in bytes, of READ or of WRITE; ValueError for both at once."""
         cdef short events = check_events(what)
         cdef size_t low = 0
         cdef size_t high = 0
@@ -460,7 +494,8 @@ cdef class BufferEvent:
 
     @property
     def max_single_read(self):
-        """The most bytes that are read at once; 0 restores the default."""
+        """The most bytes that are read at one wake-up; 0 restores the default. While none is set a socket reads
+        up to 64 KiB, although libevent's 16384 is what is told."""
         return bufferevent_get_max_single_read(self.live())
 
     @max_single_read.setter
@@ -472,7 +507,8 @@ cdef class BufferEvent:
 
     @property
     def max_single_write(self):
-        """The most bytes that are written at once; 0 restores the default."""
+        """The most bytes that are written at once; 0 restores the default. While none is set a socket writes
+        what it takes, although libevent's 16384 is what is told."""
         return bufferevent_get_max_single_write(self.live())
 
     @max_single_write.setter
@@ -509,23 +545,27 @@ cdef class BufferEvent:
 
     @property
     def read_limit(self):
-        """The tokens that reading has left; EV_RATE_LIMIT_MAX without a limit."""
+        """The tokens, in bytes, that reading has left of its own limit, less than 0 if more were taken;
+        EV_RATE_LIMIT_MAX without a limit."""
         return bufferevent_get_read_limit(self.live())
 
     @property
     def write_limit(self):
-        """The tokens that writing has left; EV_RATE_LIMIT_MAX without a limit."""
+        """The tokens, in bytes, that writing has left of its own limit, less than 0 if more were taken;
+        EV_RATE_LIMIT_MAX without a limit."""
         return bufferevent_get_write_limit(self.live())
 
     def decrement_read_limit(self, n):
-        """Takes n tokens from reading, as if so many bytes had been read; gives them if negative."""
+        """Takes n tokens from reading, as if so many bytes had been read; gives them if negative. ValueError
+        without a limit."""
         cdef Py_ssize_t count = <Py_ssize_t>integer(n, "n", -SIZE_MAX, SIZE_MAX)
         cdef bufferevent *bev = self.limited()
         bufferevent_decrement_read_limit(bev, count)
         BEV_UNLOCK(bev)
 
     def decrement_write_limit(self, n):
-        """Takes n tokens from writing, as if so many bytes had been written; gives them if negative."""
+        """Takes n tokens from writing, as if so many bytes had been written; gives them if negative. ValueError
+        without a limit."""
         cdef Py_ssize_t count = <Py_ssize_t>integer(n, "n", -SIZE_MAX, SIZE_MAX)
         cdef bufferevent *bev = self.limited()
         bufferevent_decrement_write_limit(bev, count)
@@ -539,17 +579,19 @@ cdef class BufferEvent:
 
     @property
     def max_to_read(self):
-        """The most bytes that may be read at once now; 0 while its limits are used up."""
+        """The most bytes that may be read at once now, by its own and its group's limit; 0 while these are used
+        up."""
         return bufferevent_get_max_to_read(self.live())
 
     @property
     def max_to_write(self):
-        """The most bytes that may be written at once now; 0 while its limits are used up."""
+        """The most bytes that may be written at once now, by its own and its group's limit; 0 while these are
+        used up."""
         return bufferevent_get_max_to_write(self.live())
 
     @property
     def priority(self):
-        """0 is the most urgent. It cannot change while a callback is due."""
+        """0 is the most urgent. It can be set, but not while a callback is due: RuntimeError."""
         return bufferevent_get_priority(self.live())
 
     @priority.setter
@@ -565,12 +607,12 @@ cdef class BufferEvent:
 
     @property
     def base(self):
-        """The EventBase."""
+        """The EventBase that it was made with."""
         return self.owner
 
     @property
     def options(self):
-        """The BEV_OPT_* bits."""
+        """The BEV_OPT_* bits that it was made with."""
         return BEV_UPCAST(self.live()).options
 
     # Ending.
@@ -582,7 +624,8 @@ cdef class BufferEvent:
 
     def close(self):
         """Ends callbacks, throws away what is in the buffers, and closes the descriptor, if it is owned.
-        Harmless when repeated."""
+        Harmless when repeated. It does not wait for what is in the output: to say something last, close in the
+        write callback."""
         cdef bufferevent *bev = self.bev
         if bev == NULL:
             return

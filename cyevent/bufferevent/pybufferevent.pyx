@@ -21,7 +21,10 @@ cdef class SocketBufferEvent(BufferEvent):
     sock: a connected stream socket or its descriptor, which is made non-blocking; None for one that `connect`
     makes. With close_on_free (the default) the bufferevent owns it: a socket object is detached, and the
     descriptor is closed by `close`. Otherwise it stays the caller's.
-    options: BEV_OPT_DEFER_CALLBACKS, BEV_OPT_THREADSAFE and so on.
+    options: BEV_OPT_DEFER_CALLBACKS, BEV_OPT_THREADSAFE and BEV_OPT_UNLOCK_CALLBACKS, or none of them.
+    read, write, event: callbacks, as for `set_callbacks`.
+
+    TypeError or ValueError names an argument that is wrong, OSError says that a descriptor is bad.
 
     Callbacks are set with `set_callbacks`. Writing needs no permission; reading begins with `enable(READ)`.
     While it is enabled, connecting or has bytes to write the base keeps it alive, until `close`, or until an
@@ -48,8 +51,10 @@ cdef class SocketBufferEvent(BufferEvent):
     def connect(self, address):
         """Begins to connect; the event callback hears BEV_EVENT_CONNECTED or BEV_EVENT_ERROR.
 
-        address: (host, port) with a numeric host, or the path of a Unix socket. OSError for what fails at
-        once. A descriptor that connect() makes is the bufferevent's to close, with close_on_free.
+        address: (host, port) with a numeric host, or the path of a Unix socket, as for connect(2).
+
+        OSError for what fails at once, ValueError for an address that is none. A descriptor that connect()
+        makes is the bufferevent's to close, with close_on_free.
         """
         cdef sockaddr_storage storage
         cdef bufferevent *bev = self.live()
@@ -69,9 +74,13 @@ cdef class SocketBufferEvent(BufferEvent):
     def connect_hostname(self, host, port, *, family=AF_UNSPEC, dns=None):
         """Looks a host's name up and connects to what is found first; the event callback hears the outcome.
 
-        host: a name, or a numeric address. port: a number. family: AF_INET or AF_INET6 for such addresses
-        alone. dns: reserved for a resolver; None for the system's, which is asked in a thread. Reading and
-        writing are suspended meanwhile. A name that is not found is a socket.gaierror in `error`.
+        host: a name, or a numeric address, as for getaddrinfo(3); beyond ASCII it is encoded (IDNA).
+        port: a number, 1 to 65535.
+        family: AF_INET or AF_INET6 for such addresses alone.
+        dns: reserved for a resolver; None for the system's, which is asked in a thread.
+
+        Reading and writing are suspended meanwhile. A name that is not found is a socket.gaierror in `error`.
+        ValueError while it is connecting already.
         """
         cdef bufferevent *bev = self.live()
         cdef int number = <int>integer(port, "port", 1, 65535)
@@ -105,7 +114,7 @@ cdef class SocketBufferEvent(BufferEvent):
 
     @property
     def dns_error(self):
-        """getaddrinfo()'s error code of the last name that was looked up; 0 for none."""
+        """The error code of getaddrinfo(3) for the last name that was looked up; 0 for none."""
         return bufferevent_socket_get_dns_error(self.live())
 
     @property

@@ -61,14 +61,20 @@ cdef class FilterBufferEvent(BufferEvent):
 
     underlying: any bufferevent. Its callbacks belong to the filter from now on, and it reads when the filter
     does. With close_on_free (the default) it is closed with the filter; otherwise it gets its callbacks back.
-    input, output: called as f(source, target, limit, mode) with two EvBuffers: what comes from the underlying
-    bufferevent's input for this one's, or from this one's output for the underlying one's. It takes from
-    `source` and adds to `target`, if possible no more than `limit` bytes (-1: any number). mode is BEV_NORMAL,
-    or BEV_FLUSH or BEV_FINISHED when `flush` was called. It returns BEV_OK after adding something,
-    BEV_NEED_MORE when it has to wait for more, BEV_ERROR when it cannot go on; None is one of the first two.
-    It is called again as long as it returns BEV_OK and there is more. What it raises goes to the base's
-    exception handler, and is BEV_ERROR. None as function passes everything on.
+    input: what comes from the underlying bufferevent's input for this one's; None passes everything on.
+    output: what comes from this one's output for the underlying one's; None passes everything on.
     options: as for SocketBufferEvent. The lock, if there is one, is the underlying bufferevent's.
+    read, write, event: callbacks, as for `set_callbacks`.
+
+    The functions are called as f(source, target, limit, mode) with two EvBuffers. They take from `source` and
+    add to `target`, if possible no more than `limit` bytes (-1: any number). mode is BEV_NORMAL, or BEV_FLUSH
+    or BEV_FINISHED when `flush` was called. They return BEV_OK after adding something, BEV_NEED_MORE when they
+    have to wait for more, BEV_ERROR when they cannot go on; None is one of the first two. They are called again
+    as long as they return BEV_OK and there is more. What they raise goes to the base's exception handler, and
+    is BEV_ERROR.
+
+    TypeError or ValueError names an argument that is wrong, such as an underlying bufferevent that is closed or
+    has a filter already.
     """
 
     def __init__(self, BufferEvent underlying not None, input=None, output=None, options=0, *,

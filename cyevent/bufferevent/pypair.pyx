@@ -10,7 +10,7 @@ from cyevent.core.types cimport event_base, EVLIST_ACTIVE, EVLIST_ACTIVE_LATER
 
 
 cdef class PairBufferEvent(BufferEvent):
-    """One end of a linked pair: what one writes the other reads. Made by bufferevent_pair().
+    """One end of a linked pair: what one writes the other reads. Made by `bufferevent_pair`.
 
     `flush(WRITE, BEV_FINISHED)` tells the other end of an end of stream; closing one end does not.
     """
@@ -41,7 +41,10 @@ cdef class PairBufferEvent(BufferEvent):
 
 
 def bufferevent_pair(EventBase base not None, options=0):
-    """Returns two linked PairBufferEvents. Callbacks come from the loop.
+    """Returns two linked PairBufferEvents, a tuple. Callbacks come from the loop.
+
+    base: the EventBase of both.
+    options: BEV_OPT_THREADSAFE and BEV_OPT_UNLOCK_CALLBACKS, or none of them.
 
     Bytes move from one end's output to the other's input without a system call and without a copy, when the
     other end reads and its input is below the high watermark. They share a lock with BEV_OPT_THREADSAFE.

@@ -22,9 +22,12 @@ cdef object rate(object value, str name):
 cdef class TokenBucket:
     """How many bytes may pass: `rate` each tick, and up to `burst` of what was not used before.
 
-    read_rate, write_rate: bytes a tick; None for no limit. read_burst, write_burst: at least the rate; None for
-    the rate. tick: seconds, at least 0.001. It does not change, and can serve any number of bufferevents, each
-    of which has a bucket of its own.
+    read_rate, write_rate: bytes a tick, at least 1; None for no limit.
+    read_burst, write_burst: bytes, at least the rate; None for the rate.
+    tick: seconds (or a timedelta), at least 0.001.
+
+    ValueError for what is out of these ranges. It does not change, and can serve any number of bufferevents and
+    groups, each of which has a bucket of its own.
     """
 
     def __cinit__(self, read_rate=None, read_burst=None, write_rate=None, write_burst=None, tick=1.0):
@@ -70,7 +73,7 @@ cdef class TokenBucket:
 
     @property
     def tick(self):
-        """Seconds."""
+        """How long a tick is, in seconds."""
         return self.cfg.tick / 1e9
 
     def __repr__(self):
@@ -82,6 +85,8 @@ cdef class RateLimitGroup:
     """Bufferevents that share one bucket evenly. What some do not use the others get.
 
     limit: a TokenBucket, of which the group has a bucket of its own; it can be changed.
+
+    A bufferevent is in one group at most, and leaves it when it is closed. Members keep the group alive.
     """
 
     def __init__(self, EventBase base not None, TokenBucket limit not None):
@@ -111,7 +116,8 @@ cdef class RateLimitGroup:
         return self.group
 
     def add(self, BufferEvent bev not None):
-        """Makes a bufferevent a member; it leaves the group that it was in. Its own limit stays."""
+        """Makes a bufferevent a member; it leaves the group that it was in. Its own limit stays. ValueError
+        when it is closed."""
         cdef bufferevent_rate_limit_group *group = self.live()
         cdef int result
         bev.enter()
@@ -142,7 +148,7 @@ cdef class RateLimitGroup:
 
     @property
     def limit(self):
-        """The TokenBucket. A new one leaves what is in the bucket, up to its burst."""
+        """The TokenBucket; it can be set. A new one leaves what is in the bucket, up to its burst."""
         return self.limit_
 
     @limit.setter
@@ -152,7 +158,8 @@ cdef class RateLimitGroup:
 
     @property
     def min_share(self):
-        """The least bytes that a member passes at once, though never more than a tick's tokens (64)."""
+        """The least bytes that a member passes at once, though never more than a tick's tokens; 64 at first. It
+        can be set."""
         return self.live().configured_min_share
 
     @min_share.setter
@@ -162,21 +169,21 @@ cdef class RateLimitGroup:
 
     @property
     def read_limit(self):
-        """The tokens that reading has left."""
+        """The tokens, in bytes, that reading has left."""
         return bufferevent_rate_limit_group_get_read_limit(self.live())
 
     @property
     def write_limit(self):
-        """The tokens that writing has left."""
+        """The tokens, in bytes, that writing has left."""
         return bufferevent_rate_limit_group_get_write_limit(self.live())
 
     def decrement_read_limit(self, n):
-        """Takes n tokens from reading; gives them if negative."""
+        """Takes n tokens from reading, as if so many bytes had been read; gives them if negative."""
         bufferevent_rate_limit_group_decrement_read(
             self.live(), integer(n, "n", -MOST, MOST))
 
     def decrement_write_limit(self, n):
-        """Takes n tokens from writing; gives them if negative."""
+        """Takes n tokens from writing, as if so many bytes had been written; gives them if negative."""
         bufferevent_rate_limit_group_decrement_write(
             self.live(), integer(n, "n", -MOST, MOST))
 
@@ -189,12 +196,12 @@ cdef class RateLimitGroup:
         return read, written
 
     def reset_totals(self):
-        """Begins to count anew."""
+        """Sets `totals` to (0, 0)."""
         bufferevent_rate_limit_group_reset_totals(self.live())
 
     @property
     def base(self):
-        """The EventBase."""
+        """The EventBase that it was made with."""
         return self.owner
 
     def __repr__(self):

@@ -26,8 +26,11 @@ cdef extern from "Python.h":
 class SSLError(OSError):
     """A TLS failure, in the words of the library.
 
-    errors: (part of the library, reason) pairs, the first one first.
-    verify_code, verify_message: the outcome of the certificate's verification; 0 when it was fine.
+    errors: (part of the library, reason) pairs, a list, the first one first.
+    verify_code: the outcome of the certificate's verification, an X509_V_ERR_* number; 0 when it was fine.
+    verify_message: the same in words.
+
+    It is what `SSLBufferEvent.error` has. What a Python callback of the context raised is its `__cause__`.
     """
 
     def __init__(self, errors, verify_code=0, verify_message="ok"):
@@ -102,6 +105,11 @@ cdef class SSLBufferEvent(SocketBufferEvent):
     alpn: protocol names that a client offers, the preferred one first.
     allow_dirty_shutdown: the connection may end without the peer saying so. That is BEV_EVENT_EOF then, not
     BEV_EVENT_ERROR, and what has come may have been cut off by anybody.
+    close_on_free, options: as for SocketBufferEvent.
+    read, write, event: callbacks, as for `set_callbacks`.
+
+    TLS 1.2 (RFC 5246) is the least that is spoken, TLS 1.3 is RFC 8446. TypeError or ValueError names an
+    argument that is wrong, such as a server's missing context; ImportError without pyOpenSSL.
 
     The event callback hears BEV_EVENT_CONNECTED when the handshake is done; what was written before leaves
     then. With close_on_free (the default) `close` tells the peer that this is the end, then closes the socket.
@@ -203,12 +211,12 @@ cdef class SSLBufferEvent(SocketBufferEvent):
     @property
     def connection(self):
         """pyOpenSSL's Connection, to be asked about certificates, ciphers and so on; None once closed. Bytes go
-        through the bufferevent alone."""
+        through the bufferevent alone: do not read from it or write to it."""
         return self.connection_
 
     @property
     def underlying(self):
-        """The bufferevent below this one; None for a socket."""
+        """The bufferevent below this one, as `filter` was given it; None for a socket, and once closed."""
         return self.below
 
     @property
@@ -218,7 +226,7 @@ cdef class SSLBufferEvent(SocketBufferEvent):
 
     @property
     def server_hostname(self):
-        """The name or address that was given; None for none."""
+        """The name or address that was given to the constructor; None for none."""
         return self.server_hostname_
 
     @property
@@ -228,7 +236,7 @@ cdef class SSLBufferEvent(SocketBufferEvent):
 
     @property
     def allow_dirty_shutdown(self):
-        """Whether the connection may end without the peer saying so."""
+        """Whether the connection may end without the peer saying so; it can be set."""
         return bool(bufferevent_openssl_get_allow_dirty_shutdown(self.live()))
 
     @allow_dirty_shutdown.setter
@@ -249,7 +257,7 @@ cdef class SSLBufferEvent(SocketBufferEvent):
 
     @property
     def alpn_protocol(self):
-        """The protocol that was agreed on, as bytes; None for none."""
+        """The protocol that was agreed on (ALPN, RFC 7301), as bytes; None for none."""
         self.live()
         return self.connection_.get_alpn_proto_negotiated() or None
 
@@ -269,7 +277,8 @@ cdef class SSLBufferEvent(SocketBufferEvent):
 
     @property
     def peer_certificate(self):
-        """The peer's certificate, one of `cryptography`; None for none."""
+        """The peer's certificate, a `cryptography.x509.Certificate`; None for none, and before the handshake.
+        It was verified only as `verify` says."""
         self.live()
         return self.connection_.get_peer_certificate(as_cryptography=True)
 

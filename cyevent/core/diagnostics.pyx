@@ -255,9 +255,12 @@ cdef Route route = Route()
 def set_log_callback(callback):
     """Calls callback(severity, message) for each message of the library; None: standard error again.
 
-    severity: EVENT_LOG_DEBUG, EVENT_LOG_MSG, EVENT_LOG_WARN or EVENT_LOG_ERR. The callback runs in a thread of
-    its own, in the order of the messages and a moment after them; `flush_log` waits until it has seen all. At
-    most 4096 messages wait for it. An exception in it goes to `sys.excepthook`.
+    severity: EVENT_LOG_DEBUG, EVENT_LOG_MSG, EVENT_LOG_WARN or EVENT_LOG_ERR.
+    message: a str without a line end.
+
+    The callback runs in a thread of its own, in the order of the messages and a moment after them; `flush_log`
+    waits until it has seen all. At most 4096 messages wait for it. An exception in it goes to `sys.excepthook`.
+    TypeError for what cannot be called.
     """
     if callback is not None:
         check_callable(callback, "callback")
@@ -273,7 +276,8 @@ LEVELS = {
 
 
 def use_logging(logger="cyevent"):
-    """Sends the library's messages to a `logging` logger, or the one of that name."""
+    """Sends the library's messages to a logger of `logging`, or the one of that name, as DEBUG, INFO, WARNING
+    and ERROR. It takes the place of what `set_log_callback` was given; TypeError for anything else."""
     if isinstance(logger, str):
         logger = _logging.getLogger(logger)
     elif not isinstance(logger, (_logging.Logger, _logging.LoggerAdapter)):
@@ -286,7 +290,8 @@ def use_logging(logger="cyevent"):
 
 
 def flush_log(timeout=5.0):
-    """Waits until the log callback has seen every message so far; False if it has not in `timeout` seconds."""
+    """Waits until the log callback has seen every message so far, and returns True; False if it has not in
+    `timeout` seconds. ValueError for a time that is negative or beyond 1e9."""
     cdef double seconds = timeout
     cdef bint empty
     if not 0 <= seconds <= 1e9:

@@ -118,12 +118,18 @@ cdef void run_finalizer(PyObject *thing) noexcept:
 cdef class Event:
     """Calls callback(fd, what, *args) when `what` happens on fd.
 
-    what: READ, WRITE, CLOSED, and PERSIST to stay added after firing, ET for edge triggering.
+    base: the EventBase in whose loop the callback runs.
     fd: a descriptor or anything with fileno(), which is kept alive as long as the event; it stays the
     caller's to close, after `delete`. -1 for an event that only times out or is activated.
-    priority: 0 is the most urgent; the middle one by default.
+    what: READ, WRITE, CLOSED, and PERSIST to stay added after firing, ET for edge triggering, as epoll(7) has
+    it. The callback is told which of them happened, or TIMEOUT.
+    priority: 0 is the most urgent; None for the middle one. ValueError beyond the base's priorities.
 
-    While it is added the base keeps it alive, so an event need not be kept in a variable.
+    TypeError or ValueError names an argument that is wrong. It waits for nothing before `add`. While it is
+    added the base keeps it alive, so an event need not be kept in a variable. What the callback returns is
+    disregarded; what it raises goes to `EventBase.exception_handler`.
+
+    Once the event or its base is closed all methods but `close` raise ValueError.
     """
 
     def __cinit__(self):
@@ -213,10 +219,11 @@ cdef class Event:
 
     def add(self, timeout=None):
         """Waits for the event, and at most `timeout` seconds (a number, a timedelta or a Duration) if one
-        is given. Adding what is added already only sets the timeout.
+        is given. Adding what is added already only sets the timeout; None leaves the one that it has.
 
-        ValueError for a closed event or base and a negative timeout, OSError (errno EBADF, EPERM) for a
-        descriptor that the backend refuses.
+        ValueError for a closed event or base, and for a timeout that is negative or of more than 4e9 seconds;
+        OSError (errno EBADF, EPERM) for a descriptor that the backend refuses, such as a regular file with
+        epoll.
         """
         self.add_timeout(timeout, "timeout")
 
@@ -259,13 +266,19 @@ cdef class Event:
 
     def delete(self):
         """Stops waiting, and takes back a firing whose callback has not begun. From another thread it waits
-        for the end of a callback that runs, unless the event has FINALIZE."""
+        for the end of a callback that runs, unless the event has FINALIZE. Nothing to delete is no error,
+        and the event can be added again."""
         cdef EventBase owner = self.live()
         owner.delete_event(&self.native.ev)
         self.settle()
 
     def activate(self, what, ncalls=1):
-        """Makes the callback due as if `what` had happened; ncalls: how often, for a signal."""
+        """Makes the callback due as if `what` had happened. May be called from any thread, and wakes the loop;
+        several calls before the callback has run are one, which is told of all.
+
+        what: what the callback is told, READ or TIMEOUT say.
+        ncalls: how often the callback of a signal event is called.
+        """
         cdef EventBase owner = self.live()
         cdef event_base *base = owner.base
         cdef event *ev = &self.native.ev
@@ -279,19 +292,21 @@ cdef class Event:
             unlock_and_wake(base)
 
     def pending(self, what=EV_TIMEOUT | EV_IO | EV_SIGNAL):
-        """Which of `what` the event waits for or is active for; 0 if none."""
+        """Returns which bits of `what` the event waits for or is active for; 0 if none. All are asked for by
+        default."""
         self.live()
         return event_pending(&self.native.ev, event_bits(what), NULL)
 
     def remove_timer(self):
-        """Takes the timeout away and goes on waiting for the rest."""
+        """Takes the timeout away and goes on waiting for the rest. No timeout is no error."""
         self.live()
         event_remove_timer(&self.native.ev)
         self.settle()
 
     def finalize(self, callback=None):
         """Deletes the event and calls callback(event) from the loop, when nothing can be running it any
-        more, even in another thread. The event is closed then."""
+        more, even in another thread. The event is closed then. It never waits; ValueError when it is being
+        finalized already."""
         cdef EventBase owner = self.live()
         if callback is not None:
             check_callable(callback, "callback")
@@ -303,7 +318,8 @@ cdef class Event:
             event_finalize(0, &self.native.ev, finalizer_fired)
 
     def close(self):
-        """Deletes the event for good, and lets go of the callback and its arguments."""
+        """Deletes the event for good, as `delete` does, and lets go of the callback and its arguments. Harmless
+        when repeated. The descriptor stays open."""
         if self.closed_ or self.owner is None:
             return
         self.closed_ = True
@@ -321,7 +337,8 @@ cdef class Event:
 
     @property
     def expires(self):
-        """When the timeout is over, in seconds of the monotonic clock; None without one."""
+        """When the timeout is over, in seconds of the monotonic clock (`EventBase.monotonic`); None without
+        one."""
         cdef event_base *base = self.live().base
         cdef int64_t deadline = -1
         EVLOCK_LOCK(base.lock)
@@ -337,22 +354,22 @@ cdef class Event:
 
     @property
     def events(self):
-        """What the event waits for."""
+        """The bits that the event was made with: READ, WRITE, CLOSED, SIGNAL, PERSIST, ET, FINALIZE."""
         return self.native.ev.events
 
     @property
     def base(self):
-        """The EventBase."""
+        """The EventBase that it was made with."""
         return self.owner
 
     @property
     def callback(self):
-        """The callback."""
+        """The callback; None once closed."""
         return self.callback_
 
     @property
     def args(self):
-        """The callback's further arguments."""
+        """The callback's further arguments, a tuple; empty once closed."""
         return self.arguments
 
     @property
@@ -362,7 +379,7 @@ cdef class Event:
 
     @property
     def priority(self):
-        """0 is the most urgent. It cannot change while the event is active."""
+        """0 is the most urgent. It can be set, but not while the event is active: RuntimeError."""
         return event_get_priority(&self.native.ev)
 
     @priority.setter
@@ -380,7 +397,14 @@ cdef class Event:
 
 
 cdef class Timer(Event):
-    """Calls callback(*args) when the time given to `add` is over; with persist, each time it is over."""
+    """Calls callback(*args) when the time given to `add` is over.
+
+    persist: call each time that it is over, until `delete`. The time counts from when the timer fires, so that
+    late calls do not pile up.
+    priority: as for an Event.
+
+    It never fires early: the time is that of clock_gettime(2)'s CLOCK_MONOTONIC, in nanoseconds.
+    """
 
     def __init__(self, EventBase base not None, callback, *args, bint persist=False,
                  priority=None):
@@ -389,7 +413,8 @@ cdef class Timer(Event):
 
     def add(self, seconds):
         """Calls back in so many seconds (a number, a timedelta or a Duration); a persistent timer of 0
-        seconds calls back in every turn of the loop."""
+        seconds calls back in every turn of the loop. A timer that runs already begins anew. TypeError for
+        None, ValueError for a negative time."""
         if seconds is None:
             raise TypeError("seconds must be a number, a timedelta or a Duration, not None")
         self.add_timeout(seconds, "seconds")
@@ -397,6 +422,11 @@ cdef class Timer(Event):
 
 cdef class Signal(Event):
     """Calls callback(signum, *args) in the loop when the signal arrives.
+
+    signum: SIGINT or another number of the `signal` module; OSError (EINVAL) by `add` for those that cannot be
+    caught, see signal(7).
+    persist: with False it is for one signal.
+    priority: as for an Event.
 
     The process-wide handler is replaced while at least one event is added and then put back, so that of
     SIGINT ends with Ctrl-C raising KeyboardInterrupt again. A burst of one signal may be told once.

@@ -149,7 +149,12 @@ cdef void run_soon_calls(PyObject *owner) noexcept:
 
 @cython.final
 cdef class Duration:
-    """A duration that many events share; made by `EventBase.common_timeout`, given to `Event.add`."""
+    """A duration that many events share; made by `EventBase.common_timeout`, given to `Event.add`.
+
+    seconds: how long it is.
+
+    It belongs to its base, which it keeps alive, and can be used any number of times.
+    """
 
     def __eq__(self, other):
         if type(other) is not Duration:
@@ -182,17 +187,26 @@ cdef void append_event(void *events, PyObject *thing) noexcept:
 cdef class EventBase:
     """An event loop and everything that waits in it.
 
-    method: use this backend and no other (see `supported_methods`); ValueError if there is none of the
-    name.  avoid: backends not to use.  require: EV_FEATURE_* that the backend must have.
-    priorities: how many there are, 0 is the most urgent; new events get the middle one.
+    method: the name of the backend to use, and no other; see `supported_methods`. None for the best one.
+    avoid: the names of backends not to use.
+    require: EV_FEATURE_* bits that the backend must have.
+    priorities: how many there are, 1 to 255; 0 is the most urgent, and new events get the middle one.
     threadsafe: with False the base belongs to one thread and pays for no lock.
-    precise_timers: wait in nanoseconds rather than in milliseconds rounded up.
-    max_dispatch_interval (seconds), max_dispatch_callbacks: look for new events after so much work, among
-    events of priority min_priority and above in number.
-    ignore_env: disregard EVENT_NOEPOLL and its like.  no_cache_time: read the clock anew each time.
-    epoll_changelist, signalfd, timerfd: as the EVENT_BASE_FLAG_* of libevent.
+    precise_timers: wait in nanoseconds rather than in milliseconds rounded up, where the backend can.
+    max_dispatch_interval (seconds): look for new events after so much work; None for no limit.
+    max_dispatch_callbacks: look for new events after so many callbacks; None for no limit.
+    min_priority: the two limits are for events of this priority and of greater numbers alone.
+    ignore_env: disregard EVENT_NOEPOLL and its like in the environment.
+    no_cache_time: read the clock anew each time instead of once a turn.
+    epoll_changelist: collect changes until the wait; unsafe with duplicated descriptors, see epoll(7).
+    signalfd: take signals by signalfd(2) instead of a handler.
+    timerfd: with False precise_timers does without timerfd_create(2).
 
-    A base is closed by `close`, by leaving a with-block, or with its last reference.
+    TypeError or ValueError names an argument that is wrong, and ValueError says so when no backend is left;
+    OSError when the system refuses the backend's descriptors.
+
+    Everything that is added to a base is kept alive by it. A base is closed by `close`, by leaving a
+    with-block, or with its last reference; then all methods but `close` raise ValueError.
     """
 
     def __cinit__(self):
@@ -374,8 +388,10 @@ cdef class EventBase:
 
     @property
     def exception_handler(self):
-        """Called as handler(exception, callback) for an exception that a callback raised; None for the
-        default, a report through `sys.unraisablehook`."""
+        """Called as handler(exception, callback) in the loop's thread for an exception that a callback
+        raised, other than KeyboardInterrupt and SystemExit. None for the default, a report through
+        `sys.unraisablehook`; TypeError for what cannot be called. What the handler itself raises is reported
+        so too."""
         return self.handler
 
     @exception_handler.setter
@@ -383,7 +399,7 @@ cdef class EventBase:
         self.handler = None if handler is None else check_callable(handler, "handler")
 
     def set_exception_handler(self, handler):
-        """Sets `exception_handler`."""
+        """Sets `exception_handler`; None restores the default."""
         self.exception_handler = handler
 
     # Running.
@@ -420,6 +436,8 @@ cdef class EventBase:
 
     def loop(self, flags=0):
         """Runs callbacks until nothing is pending, or as the EVLOOP_* flags say.
+
+        flags: any of EVLOOP_ONCE (wait once), EVLOOP_NONBLOCK (do not wait), EVLOOP_NO_EXIT_ON_EMPTY.
 
         Returns 0 when the loop was ended, 1 when nothing was pending. Raises what a callback raised if
         that was KeyboardInterrupt or SystemExit, whatever a Python signal handler raised, RuntimeError when
@@ -474,11 +492,14 @@ cdef class EventBase:
         return result
 
     def dispatch(self):
-        """Runs callbacks until nothing is pending, or `loopexit` or `loopbreak`; see `loop`."""
+        """Runs callbacks until nothing is pending, or `loopexit` or `loopbreak`. Returns and raises what `loop`
+        does."""
         return self.loop(0)
 
     def loopexit(self, after=None):
-        """Ends the loop when this turn's callbacks have run, or `after` seconds from now."""
+        """Ends the loop when this turn's callbacks have run, or `after` seconds (or a timedelta) from now.
+
+        May be called from any thread, and before the loop runs. Of several times the earliest counts."""
         cdef event_base *base = self.checked()
         cdef int64_t ns = duration_ns(after, "after")
         cdef timeval tv
@@ -488,28 +509,30 @@ cdef class EventBase:
             raise os_error("loopexit")
 
     def loopbreak(self):
-        """Ends the loop when the running callback returns."""
+        """Ends the loop when the running callback returns. Callbacks that are due then are left for the next
+        loop. May be called from any thread; while no loop runs it does nothing."""
         event_base_loopbreak(self.checked())
 
     def loopcontinue(self):
-        """Makes the loop look for new, perhaps more urgent events when the running callback returns."""
+        """Makes the loop look for new, perhaps more urgent events when the running callback returns, before the
+        others that are due."""
         event_base_loopcontinue(self.checked())
 
     @property
     def got_exit(self):
-        """True if `loopexit` ended the last loop."""
+        """True if `loopexit` ended the last loop, or is about to end this one."""
         return bool(event_base_got_exit(self.checked()))
 
     @property
     def got_break(self):
-        """True if `loopbreak` ended the last loop."""
+        """True if `loopbreak` ended the last loop, or is about to end this one."""
         return bool(event_base_got_break(self.checked()))
 
     # Asking.
 
     @staticmethod
     def supported_methods():
-        """The backends that this build has, best first."""
+        """Returns the names of the backends that this build has, as a tuple, the best first."""
         cdef const char **names = event_get_supported_methods()
         cdef list methods = []
         while names[0] != NULL:
@@ -519,7 +542,7 @@ cdef class EventBase:
 
     @property
     def method(self):
-        """The backend's name."""
+        """The backend's name, 'epoll' say."""
         return (<bytes>event_base_get_method(self.checked())).decode()
 
     @property
@@ -529,12 +552,14 @@ cdef class EventBase:
 
     @property
     def features(self):
-        """The backend's EV_FEATURE_* bits."""
+        """The backend's EV_FEATURE_* bits. ET needs EV_FEATURE_ET, CLOSED needs
+        EV_FEATURE_EARLY_CLOSE."""
         return event_base_get_features(self.checked())
 
     @property
     def priorities(self):
-        """How many priorities there are. It can be set while nothing is active."""
+        """How many priorities there are. It can be set, to 1 to 255, while nothing is active: RuntimeError
+        otherwise."""
         return event_base_get_npriorities(self.checked())
 
     @priorities.setter
@@ -557,16 +582,18 @@ cdef class EventBase:
         return <object>(<py_event *>ev.evcb.arg).object
 
     def num_events(self, unsigned flags=EVENT_BASE_COUNT_ADDED):
-        """How many events there are, by EVENT_BASE_COUNT_ACTIVE, _VIRTUAL, _ADDED. As in libevent, an event
-        that waits for a descriptor and a timeout, or that is active too, counts for each."""
+        """Returns how many events there are of the kinds in `flags`: EVENT_BASE_COUNT_ACTIVE, _VIRTUAL, _ADDED.
+        As in libevent, an event that waits for a descriptor and a timeout, or that is active too, counts for
+        each."""
         return event_base_get_num_events(self.checked(), flags)
 
     def max_events(self, unsigned flags=EVENT_BASE_COUNT_ADDED, bint clear=False):
-        """The largest value of `num_events` so far; clear: start again from zero."""
+        """Returns the largest value that `num_events` has had for these flags; with `clear` it starts again
+        from zero."""
         return event_base_get_max_events(self.checked(), flags, clear)
 
     def dump_events(self, file):
-        """Writes a line for each event to `file`, a text file."""
+        """Writes a line for each event to `file`, anything with write(str)."""
         cdef event_base *base = self.checked()
         cdef char *text = NULL
         cdef size_t size = 0
@@ -582,7 +609,8 @@ cdef class EventBase:
         file.write(written)
 
     def __iter__(self):
-        """The Events that are pending or active, each once. Events made in C are left out."""
+        """Iterates over the Events that were pending or active when it began, each once. Events made in C are
+        left out."""
         cdef list events = []
         event_base_foreach_event(self.checked(), collect_event, <void *>events)
         return iter(events)
@@ -590,13 +618,14 @@ cdef class EventBase:
     # Time.
 
     def time(self):
-        """The wall clock in seconds, as read once for this turn of the loop."""
+        """Returns the wall clock, in seconds since the epoch, as read once for this turn of the loop."""
         cdef timeval tv
         event_base_gettimeofday_cached(self.checked(), &tv)
         return tv.tv_sec + tv.tv_usec * 1e-6
 
     def monotonic(self):
-        """The monotonic clock in seconds, as read once for this turn of the loop."""
+        """Returns the monotonic clock in seconds, as read once for this turn of the loop: what `Event.expires`
+        counts in. It is clock_gettime(2)'s CLOCK_MONOTONIC, as time.monotonic() is."""
         cdef event_base *base = self.checked()
         cdef int64_t now
         EVLOCK_LOCK(base.lock)
@@ -605,12 +634,13 @@ cdef class EventBase:
         return now * 1e-9
 
     def update_time(self):
-        """Reads the clock again, after a callback that took long."""
+        """Reads the clock again, after a callback that took long: timeouts that are added count from now."""
         event_base_update_cache_time(self.checked())
 
     def common_timeout(self, seconds):
-        """Returns a Duration to pass to `Event.add`: thousands of events with one duration then cost a
-        queue operation each, not a heap's. ValueError for more than 256 different ones."""
+        """Returns a Duration of so many seconds (or a timedelta) to pass to `Event.add`: thousands of events
+        with one duration then cost a queue operation each, not a heap's. ValueError for more than 256
+        different ones, and by `add` of another base's event."""
         cdef timeval tv
         cdef int64_t ns = duration_ns(seconds, "seconds")
         cdef Duration duration
@@ -630,7 +660,8 @@ cdef class EventBase:
     def call_soon(self, callback, *args):
         """Calls callback(*args) from the loop: once for each call_soon(), in their order, at the middle
         priority. May be called from any thread, and wakes the loop; a call made by a callback is for the
-        next turn. Calls that wait count as one event; `close` drops them."""
+        next turn. Calls that wait count as one event; `close` drops them. TypeError for what cannot be
+        called."""
         self.checked()
         check_callable(callback, "callback")
         with cython.critical_section(self):
@@ -640,8 +671,13 @@ cdef class EventBase:
                 self.schedule_soon()
 
     def once(self, fd, what, callback, *args, timeout=None):
-        """Calls callback(fd, what, *args) once, when fd (None for a mere timeout) is ready or the timeout
-        of so many seconds is over. The base keeps it until then."""
+        """Calls callback(fd, what, *args) once, when fd is ready or the time is over.
+
+        fd: a descriptor or anything with fileno(); None for a mere timeout.
+        what: READ, WRITE, CLOSED, or TIMEOUT alone; ValueError for SIGNAL and PERSIST.
+        timeout: seconds or a timedelta; None for none, with TIMEOUT alone: as soon as possible.
+
+        The base keeps it until then, and there is no way to take it back."""
         from cyevent.core.events import Event
 
         cdef short bits = event_bits(what)
@@ -656,15 +692,18 @@ cdef class EventBase:
             ev.activate(EV_TIMEOUT)
 
     def active_by_fd(self, fd, what):
-        """Makes the events that wait for `what` on fd active, as if it had happened."""
+        """Makes the events that wait for `what` (READ, WRITE, CLOSED, TIMEOUT) on fd active, as if it had
+        happened. No such event is no error."""
         event_base_active_by_fd(self.checked(), descriptor(fd, "fd"), event_bits(what))
 
     def active_by_signal(self, signum):
-        """Makes the events that wait for the signal active, as if it had arrived."""
+        """Makes the events that wait for the signal active, as if it had arrived. No such event is no error."""
         event_base_active_by_signal(self.checked(), <int>integer(signum, "signum", 1, NSIG - 1))
 
     def reinit(self):
-        """In a child after fork: gives this base kernel objects of its own."""
+        """In a child after fork(2): gives this base kernel objects of its own, in which all that was added is
+        registered. Must come before anything else is done with the base there; OSError when the system
+        refuses."""
         if event_reinit(self.checked()) < 0:
             raise os_error("reinit")
 

@@ -212,15 +212,23 @@ cdef class Watcher:
 
 
 cdef class PrepareWatcher(Watcher):
-    """Calls callback(timeout, *args) before each wait of the loop; timeout is how long it may wait in
-    seconds, None for without end. What the callback adds or activates counts from the next turn."""
+    """Calls callback(timeout, *args) before each wait of the loop.
+
+    timeout is how long the loop may wait, in seconds; None for without end. What the callback adds or activates
+    counts from the next turn. The base keeps the watcher alive until it is closed; it does not keep the loop
+    going. What the callback raises goes to `EventBase.exception_handler`.
+    """
 
     def __init__(self, EventBase base not None, callback, *args):
         self.prepare(base, callback, args, EVWATCH_PREPARE)
 
 
 cdef class CheckWatcher(Watcher):
-    """Calls callback(*args) after each wait of the loop, before the callbacks that it made due."""
+    """Calls callback(*args) after each wait of the loop, before the callbacks that it made due.
+
+    The base keeps the watcher alive until it is closed; it does not keep the loop going. What the callback
+    raises goes to `EventBase.exception_handler`.
+    """
 
     def __init__(self, EventBase base not None, callback, *args):
         self.prepare(base, callback, args, EVWATCH_CHECK)

@@ -350,14 +350,22 @@ cdef class Listener:
     socket that is bound, and is then detached: its descriptor belongs to the listener. "" as host means every
     IPv4 address, "::" every IPv6 one; a host name is looked up, which may block. Port 0 is any free one; see
     `address`.
-    backlog: how many connections may wait; -1 for the system's maximum, 0 if the socket listens already.
-    reuse_address: the address may be bound again at once after a restart.  reuse_port: several listeners may
-    share the port.  deferred_accept: accept when the first data is there, where the system can.
-    ipv6_only: False for IPv4 on an IPv6 socket too; None as the system does it.
+    callback: gets the peer's address as accept(2) has it, in the same form.
+    backlog: how many connections may wait, as for listen(2); -1 for the system's maximum, 0 if the socket
+    listens already.
+    reuse_port: several listeners may share the port (SO_REUSEPORT of socket(7)).
+    reuse_address: the address may be bound again at once after a restart (SO_REUSEADDR).
+    deferred_accept: accept when the first data is there (TCP_DEFER_ACCEPT of tcp(7)), where the system can.
+    ipv6_only: False for IPv4 on an IPv6 socket too (IPV6_V6ONLY of ipv6(7)); None as the system does it.
     close_on_free: with False the descriptor stays open when the listener closes.
     error: called as error(listener, exception) when accepting fails. A lack of descriptors passes: one
     waiting connection is closed and accepting goes on after a pause.
-    enabled: with False it begins with `enable`.  leave_blocking: accepted sockets block.
+    enabled: with False it begins with `enable`.
+    leave_blocking: accepted sockets block.
+
+    TypeError or ValueError names an argument that is wrong; OSError when the address cannot be bound or
+    listened to, socket.gaierror when the name is not found. What a callback raises goes to
+    `EventBase.exception_handler`.
 
     While it is open the base keeps it alive. It may be enabled, disabled and closed from any thread, if its
     base has a lock; in another thread than the loop's that waits for a callback that is running.
@@ -456,7 +464,7 @@ cdef class Listener:
                 evconnlistener_free(doomed)
 
     def enable(self):
-        """Accepts connections."""
+        """Accepts connections. Harmless when repeated; OSError when the system refuses to watch the socket."""
         cdef evconnlistener *lev = self.enter()
         cdef int result, code
         with nogil:
@@ -468,7 +476,7 @@ cdef class Listener:
             raise os_error("enable")
 
     def disable(self):
-        """Leaves connections waiting in the kernel."""
+        """Leaves connections waiting in the kernel, up to the backlog. Harmless when repeated."""
         cdef evconnlistener *lev = self.enter()
         with nogil:
             evconnlistener_disable(lev)
@@ -485,12 +493,12 @@ cdef class Listener:
         return self.lev.listener.fd if self.lev != NULL else -1
 
     def fileno(self):
-        """The listening descriptor."""
+        """Returns the listening descriptor; ValueError once closed."""
         return self.live().listener.fd
 
     @property
     def address(self):
-        """What the socket is bound to: with the actual port if 0 was asked for."""
+        """What the socket is bound to, as getsockname(2) has it: with the actual port if 0 was asked for."""
         cdef sockaddr_storage storage
         cdef ev_socklen_t length = sizeof(storage)
         if self.lev == NULL:
@@ -501,7 +509,7 @@ cdef class Listener:
 
     @property
     def base(self):
-        """The EventBase."""
+        """The EventBase that it was made with."""
         return self.owner
 
     @property
