@@ -29,6 +29,8 @@ NATIVE = Path(__file__).parent / "native"
 # Debian's own for its libevent, but for debugging information; the same for both halves.
 FLAGS = ["-O2", "-fPIC", "-shared", "-fno-semantic-interposition", "-D_GNU_SOURCE", "-Wall"]
 FLAGS += ["-Wno-unused-function"]
+# Asked for here, once: before Python 3.12 sysconfig's first answer must not be asked for by two threads at once.
+SUFFIX = sysconfig.get_config_var("EXT_SUFFIX")
 PROGRAM_FLAGS = [flag for flag in FLAGS if flag not in ("-fPIC", "-shared")]
 
 
@@ -128,8 +130,7 @@ def _compiled_module(name: str) -> Path:
     root = Path(cyevent().__file__).parent
     doors = sorted(root.rglob("*.pxd"))
     source = NATIVE / f"{name}.pyx"
-    suffix = sysconfig.get_config_var("EXT_SUFFIX")
-    target = _cached(f"{name}{suffix}", source, [*compiler(), *FLAGS, str(root)], doors)
+    target = _cached(f"{name}{SUFFIX}", source, [*compiler(), *FLAGS, str(root)], doors)
     if target.exists():
         return target
     if importlib.util.find_spec("Cython") is None:

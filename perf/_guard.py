@@ -4,7 +4,7 @@ No time is measured: the numbers are the same on a busy machine. Each path is ru
 is warm; the difference divided by 2 n is what one operation takes, without anything that is done once.
 
 Other compilers give other code and other interpreters other instructions, so perf/guard.json has numbers by
-compiler and its major version, Python's minor version and the processor's kind. For a combination that it does not
+compiler and its major version, Python's minor version and build, and the processor's kind. For a combination that it does not
 have nothing is compared; `--update` adds it. What else was there when they were taken stands beside them.
 """
 
@@ -18,6 +18,7 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -51,12 +52,28 @@ class Verdict(NamedTuple):
         return "better" if self.quotient < 1 - TOLERANCE else "same"
 
 
-def combination(compiler: str, python: str, machine: str) -> str:
-    """Returns what the numbers depend on: the compiler and its major version, Python's minor, the processor."""
+def combination(compiler: str, python: str, traits: Iterable[str], machine: str) -> str:
+    """Returns what the numbers depend on: the compiler and its major version, Python's minor version and how it
+    was built, and the kind of processor."""
     name = "clang" if "clang" in compiler.lower() else "gcc"
     version = re.search(r"(\d+)\.\d+", re.sub(r"\(.*?\)", "", compiler))
     major = version.group(1) if version else "?"
-    return f"{name} {major}, Python {'.'.join(python.split('.')[:2])}, {machine}"
+    minor = ".".join(python.split(".")[:2])
+    return ", ".join([f"{name} {major}", " ".join([f"Python {minor}", *traits]), machine])
+
+
+def traits() -> list[str]:
+    """Returns what matters of how this Python was built; its flags are those of extension modules too."""
+    asked = str(sysconfig.get_config_var("CONFIG_ARGS"))
+    flags = str(sysconfig.get_config_var("CFLAGS"))
+    found = {
+        "optimized": "--enable-optimizations" in asked,
+        "lto": "--with-lto" in asked,
+        "hardened": "-fstack-protector" in flags,
+        "debug": hasattr(sys, "gettotalrefcount"),
+        "free-threaded": bool(sysconfig.get_config_var("Py_GIL_DISABLED")),
+    }
+    return [trait for trait, there in found.items() if there]
 
 
 def counted(texts: Iterable[str]) -> dict[str, dict[int, int]]:
@@ -105,7 +122,8 @@ def measure() -> dict[str, float]:
         done = subprocess.run(command, env=environment, capture_output=True, text=True)
         if done.returncode:
             raise _build.BuildError(f"counting failed:\n{done.stderr[-4000:]}")
-        counts = counted(path.read_text() for path in sorted(Path(folder).iterdir()))
+        files = sorted(Path(folder).glob("out.*"), key=lambda path: int(path.suffix[1:]))
+        counts = counted(path.read_text() for path in files)
     return {path: round(per_operation(numbers), 1) for path, numbers in counts.items()}
 
 
@@ -143,7 +161,7 @@ def main(options: argparse.Namespace) -> int:
     """Counts and compares; 1 when a path got worse, 0 also where there are no numbers to compare with."""
     try:
         key = combination(
-            _build.compiler_version(), platform.python_version(), platform.machine()
+            _build.compiler_version(), platform.python_version(), traits(), platform.machine()
         )
         counts = measure()
     except _build.BuildError as error:

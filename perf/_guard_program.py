@@ -14,11 +14,12 @@ from collections.abc import Callable
 from perf import _build
 
 cyevent = _build.cyevent()
+native = _build.cython_module("guard_cyevent")
 SIZE = 1024
 
 
 def python_echo(n: int) -> None:
-    """A round trip of 1 KiB through a SocketBufferEvent."""
+    """A round trip of 1 KiB through a SocketBufferEvent; the client is in C."""
     base = cyevent.EventBase(threadsafe=False, ignore_env=True)
     ours, theirs = socket.socketpair()
     theirs.setblocking(False)
@@ -28,34 +29,30 @@ def python_echo(n: int) -> None:
 
     bev = cyevent.SocketBufferEvent(base, ours.detach(), read=read)
     bev.enable(cyevent.READ)
-    data, send, recv, loop = b"x" * SIZE, theirs.send, theirs.recv, base.loop
-    once = cyevent.EVLOOP_ONCE
-    for _ in range(n):
-        send(data)
-        loop(once)
-        assert len(recv(SIZE)) == SIZE
+    native.be_client(base, theirs.fileno(), n)
     bev.close()
     theirs.close()
     base.close()
 
 
 def python_event(n: int) -> None:
-    """A byte arrives, and the callback reads it."""
+    """A byte arrives; the callback reads it and writes the next one."""
     base = cyevent.EventBase(threadsafe=False, ignore_env=True)
     ours, theirs = socket.socketpair()
-    read, fd, got = os.read, ours.fileno(), 0
+    read, write, other, left = os.read, os.write, theirs.fileno(), n
 
     def readable(fd: int, what: int) -> None:
-        nonlocal got
-        got += len(read(fd, 1))
+        nonlocal left
+        left -= len(read(fd, 1))
+        if left:
+            write(other, b"x")
+        else:
+            base.loopbreak()
 
     event = cyevent.Event(base, ours, cyevent.READ | cyevent.PERSIST, readable)
     event.add()
-    write, fd, loop, once = os.write, theirs.fileno(), base.loop, cyevent.EVLOOP_ONCE
-    for _ in range(n):
-        write(fd, b"x")
-        loop(once)
-    assert got == n
+    write(other, b"x")
+    base.dispatch()
     event.delete()
     base.close()
     ours.close()
@@ -63,14 +60,19 @@ def python_event(n: int) -> None:
 
 
 def python_timer(n: int) -> None:
-    """A timer that is made, added and due at once."""
+    """A timer that is due at once, and whose callback makes the next one."""
     base = cyevent.EventBase(threadsafe=False, ignore_env=True)
-    calls: list[int] = []
-    Timer, loop, once, call = cyevent.Timer, base.loop, cyevent.EVLOOP_ONCE, calls.append
-    for _ in range(n):
-        Timer(base, call, 1).add(0)
-        loop(once)
-    assert len(calls) == n
+    Timer, left = cyevent.Timer, n
+
+    def due() -> None:
+        nonlocal left
+        left -= 1
+        if left:
+            Timer(base, due).add(0)
+
+    Timer(base, due).add(0)
+    base.dispatch()
+    assert left == 0
     base.close()
 
 
@@ -85,7 +87,6 @@ def python_buffer(n: int) -> None:
 
 def paths() -> dict[str, tuple[Callable[[int], object], int]]:
     """Returns what is counted: its name, what does it n times, and n."""
-    native = _build.cython_module("guard_cyevent")
     wakeup = _build.cython_module("wakeup_cyevent").Peer()
     return {
         "event add + delete": (native.event_add_del, 1000),
@@ -110,7 +111,6 @@ def paths() -> dict[str, tuple[Callable[[int], object], int]]:
 
 def main() -> int:
     """Runs everything; the names of the dumps are read by perf._guard."""
-    native = _build.cython_module("guard_cyevent")
     gc.disable()
     for name, (run, n) in paths().items():
         run(n)  # the first run fills caches and free lists

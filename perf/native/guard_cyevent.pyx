@@ -7,6 +7,7 @@ from libc.stdlib cimport free
 from libc.string cimport memset
 from cyevent cimport *
 from cyevent cimport bufferevent, evbuffer, evconnlistener, event, event_base, event_config, sockaddr, timeval
+from cyevent.core.reactor cimport EventBase
 
 cdef extern from *:
     """
@@ -75,10 +76,41 @@ cdef void count_call(evutil_socket_t fd, short what, void *arg) noexcept nogil:
     called += 1
 
 
+# A callback that has the next one follow, so that a loop is entered once for all of them.
+cdef struct driver:
+    event_base *base
+    int other                 # where the next byte is written
+    int left
+    size_t got
+
+
 cdef void read_byte(evutil_socket_t fd, short what, void *arg) noexcept nogil:
     global called
+    cdef driver *d = <driver *>arg
     cdef char byte
     called += recv(fd, &byte, 1, 0) == 1
+    d.left -= 1
+    if d.left:
+        send(d.other, data, 1, 0)
+    else:
+        event_base_loopbreak(d.base)
+
+
+cdef void client_reads(evutil_socket_t fd, short what, void *arg) noexcept nogil:
+    """The echo's client: sends again when all is back."""
+    global called
+    cdef driver *d = <driver *>arg
+    cdef char got[SIZE]
+    d.got += recv(fd, got, SIZE, 0)
+    if d.got < SIZE:
+        return
+    d.got = 0
+    called += 1
+    d.left -= 1
+    if d.left:
+        send(fd, data, SIZE, 0)
+    else:
+        event_base_loopbreak(d.base)
 
 
 cdef int checked(int n) except -1:
@@ -113,15 +145,15 @@ def event_ready(int n):
     """A byte arrives, and the callback reads it."""
     cdef event_base *base = open_base()
     cdef int fds[2]
+    cdef driver d
     cdef event *ev
-    cdef int i
     socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds)
-    ev = event_new(base, fds[0], EV_READ | EV_PERSIST, read_byte, NULL)
+    d = driver(base, fds[1], n, 0)
+    ev = event_new(base, fds[0], EV_READ | EV_PERSIST, read_byte, &d)
     event_add(ev, NULL)
+    send(fds[1], data, 1, 0)
     with nogil:
-        for i in range(n):
-            send(fds[1], data, 1, 0)
-            event_base_loop(base, EVLOOP_ONCE)
+        event_base_dispatch(base)
     event_free(ev)
     event_base_free(base)
     close(fds[0])
@@ -303,28 +335,38 @@ def pair_write_read(int n):
 
 
 def socket_echo(int n):
-    """A round trip of 1 KiB; the client is a bare socket."""
-    global called
+    """A round trip of 1 KiB; the client is an event on the same base."""
     cdef event_base *base = open_base()
     cdef bufferevent *bev
-    cdef char got[SIZE]
+    cdef event *ev
+    cdef driver d
     cdef int fds[2]
-    cdef int i
     socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds)
     bev = bufferevent_socket_new(base, fds[0], BEV_OPT_CLOSE_ON_FREE)
     bufferevent_setcb(bev, echo, NULL, NULL, NULL)
     bufferevent_enable(bev, EV_READ)
+    d = driver(base, fds[1], n, 0)
+    ev = event_new(base, fds[1], EV_READ | EV_PERSIST, client_reads, &d)
+    event_add(ev, NULL)
+    send(fds[1], data, SIZE, 0)
     with nogil:
-        for i in range(n):
-            send(fds[1], data, SIZE, 0)
-            event_base_loop(base, EVLOOP_ONCE)
-            while recv(fds[1], got, SIZE, 0) != SIZE:
-                event_base_loop(base, EVLOOP_ONCE)
-            called += 1
+        event_base_dispatch(base)
+    event_free(ev)
     bufferevent_free(bev)
     event_base_loop(base, EVLOOP_NONBLOCK)
     event_base_free(base)
     close(fds[1])
+    checked(n)
+
+
+def be_client(EventBase base, int fd, int n):
+    """The same client, on a base whose server is in Python."""
+    cdef driver d = driver(base.base, fd, n, 0)
+    cdef event *ev = event_new(base.base, fd, EV_READ | EV_PERSIST, client_reads, &d)
+    event_add(ev, NULL)
+    send(fd, data, SIZE, 0)
+    base.dispatch()
+    event_free(ev)
     checked(n)
 
 
