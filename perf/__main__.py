@@ -45,7 +45,9 @@ def benchmark(name: str) -> Benchmark:
     kinds = [
         kind
         for kind in vars(module).values()
-        if isinstance(kind, type) and issubclass(kind, Benchmark) and kind.__module__ == module.__name__
+        if isinstance(kind, type)
+        and issubclass(kind, Benchmark)
+        and kind.__module__ == module.__name__
     ]
     (kind,) = kinds
     found: Benchmark = kind()
@@ -68,8 +70,8 @@ def list_them() -> int:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Runs benchmarks, each in a process of its own: libevent's locks, once on, stay on in a process, and memory
-    that one benchmark leaves behind is not the next one's."""
+    """Runs benchmarks, each in a process of its own: libevent's locks, once on, stay on in a process, and
+    memory that one benchmark leaves behind is not the next one's."""
     chosen = options.names or list(NAMES)
     began = time.monotonic()
     document: dict[str, Any] = {"suite": 1, "machine": _results.machine(), "quick": options.quick}

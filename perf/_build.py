@@ -29,7 +29,7 @@ NATIVE = Path(__file__).parent / "native"
 # Debian's own for its libevent, but for debugging information; the same for both halves.
 FLAGS = ["-O2", "-fPIC", "-shared", "-fno-semantic-interposition", "-D_GNU_SOURCE", "-Wall"]
 FLAGS += ["-Wno-unused-function"]
-# Asked for here, once: before Python 3.12 sysconfig's first answer must not be asked for by two threads at once.
+# Asked for here: before Python 3.12 two threads must not be the first to ask sysconfig at the same time.
 SUFFIX = sysconfig.get_config_var("EXT_SUFFIX")
 PROGRAM_FLAGS = [flag for flag in FLAGS if flag not in ("-fPIC", "-shared")]
 

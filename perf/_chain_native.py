@@ -8,7 +8,6 @@ from typing import NamedTuple, Protocol
 
 from perf import _build
 
-
 LIBEVENT = _build.Part("library", "chain_libevent", ("event_core", "event_pthreads"))
 FLOOR = _build.Part("library", "chain_floor")
 PARTS = (LIBEVENT, FLOOR, _build.Part("module", "chain_cyevent"))

@@ -1,16 +1,16 @@
 """What changed from one run to another beyond noise.
 
-Two runs differ in more than the code: the machine was busier, the processor warmer. But each figure's peers took
-turns with cyevent, so what both runs have in common is the peer. The rule:
+Two runs differ in more than the code: the machine was busier, the processor warmer. But each figure's peers
+took turns with cyevent, so what both runs have in common is the peer. The rule:
 
-- What is compared is the median of cyevent's ratio to the figure's first peer, round by round. Where a figure has no
-  peer it is the median of the values themselves, and the line says so.
+- What is compared is the median of cyevent's ratio to the figure's first peer, round by round. Where a figure
+  has no peer it is the median of the values themselves, and the line says so.
 - It changed when the 99 % bootstrap interval of the quotient (second run by first, the rounds of each resampled
   2000 times with replacement) does not contain 1, and the quotient is off 1 by more than 3 %.
 - With fewer than five rounds in either run nothing is said: so few can lie apart by chance.
 
-Of a hundred figures one may still be a false alarm. A peer whose own values changed is told of below the table; the
-ratio to it takes that into account only as far as it changed for cyevent too.
+Of a hundred figures one may still be a false alarm. By how much the peers' own values changed is told below
+the table: where they changed because of the machine, cyevent's did too, and the ratio is what it was.
 """
 
 from __future__ import annotations
@@ -82,6 +82,8 @@ def change(before: Sequence[float], after: Sequence[float]) -> Change | None:
 
 def figures(document: dict[str, Any]) -> dict[tuple[str, str, str], Figure]:
     """Returns the figures of a results file, of the suite or of one benchmark, by what they are."""
+    if not isinstance(document, dict):
+        raise TypeError("it holds no object")
     benchmarks = document.get("benchmarks") or {document.get("benchmark", ""): document}
     return {
         (name, figure.group, figure.name): figure
@@ -100,7 +102,9 @@ def lines(
             continue
         for subject in new.subjects:
             for metric, unit in new.units.items():
-                if metric in LEFT_OUT or not (old.values(subject, metric) and new.values(subject, metric)):
+                if metric in LEFT_OUT or not (
+                    old.values(subject, metric) and new.values(subject, metric)
+                ):
                     continue
                 peer = _peer(old, new, metric)
                 samples = [_compared(figure, subject, metric, peer) for figure in (old, new)]
@@ -169,8 +173,8 @@ def report(
     judged = [line for line in found if line.change is not None]
     real = [line for line in judged if line.verdict != "same"]
     parts.append(
-        f"{len(real)} of {len(judged)} values changed beyond noise: the 99 % interval of B/A leaves 1 out, and it "
-        f"is off 1 by more than {LEAST:.0%}.\nB/A is of the ratios to the peer named, round by round."
+        f"{len(real)} of {len(judged)} values changed beyond noise: the 99 % interval of B/A leaves 1 out, and "
+        f"it is off 1 by more than {LEAST:.0%}.\nB/A is of the ratios to the peer named, round by round."
     )
     if len(found) > len(judged):
         parts.append(f"{len(found) - len(judged)} have fewer than {FEWEST} rounds: no verdict.")

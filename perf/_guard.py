@@ -1,11 +1,12 @@
 """Instructions per operation of the core's paths, counted by callgrind and compared with committed numbers.
 
-No time is measured: the numbers are the same on a busy machine. Each path is run n and 3 n times in a process that
-is warm; the difference divided by 2 n is what one operation takes, without anything that is done once.
+No time is measured: the numbers are the same on a busy machine. Each path is run n and 3 n times in a process
+that is warm; the difference divided by 2 n is what one operation takes, without anything that is done once.
 
 Other compilers give other code and other interpreters other instructions, so perf/guard.json has numbers by
-compiler and its major version, Python's minor version and build, and the processor's kind. For a combination that it does not
-have nothing is compared; `--update` adds it. What else was there when they were taken stands beside them.
+compiler and its major version, Python's minor version and build, and the processor's kind. For a combination
+that it does not have nothing is compared; `--update` adds it. What else was there when they were taken stands
+beside them.
 """
 
 from __future__ import annotations
@@ -146,15 +147,23 @@ def update(path: Path, key: str, counts: Mapping[str, float]) -> None:
     """Writes the numbers of a combination, beside those of the others."""
     document = read(path)
     versions = _results.versions()
-    taken = {name: versions[name] for name in ("compiler", "python", "libc", "Cython") if name in versions}
+    taken = {
+        name: versions[name]
+        for name in ("compiler", "python", "libc", "Cython")
+        if name in versions
+    }
     document[key] = {"taken_with": taken, "instructions": dict(counts)}
     path.write_text(json.dumps(dict(sorted(document.items())), indent=1) + "\n")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's options."""
-    parser.add_argument("--update", action="store_true", help="write the numbers instead of comparing")
-    parser.add_argument("--numbers", type=Path, default=NUMBERS, metavar="FILE", help="(%(default)s)")
+    parser.add_argument(
+        "--update", action="store_true", help="write the numbers instead of comparing"
+    )
+    parser.add_argument(
+        "--numbers", type=Path, default=NUMBERS, metavar="FILE", help="(%(default)s)"
+    )
 
 
 def main(options: argparse.Namespace) -> int:
@@ -187,8 +196,8 @@ def main(options: argparse.Namespace) -> int:
         print(f"Not counted any more: {', '.join(sorted(gone))}. `python -m perf guard --update`")
     if "WORSE" in words:
         print(
-            f"{words.count('WORSE')} paths take over {TOLERANCE:.0%} more instructions than committed. If that has "
-            "to be: `python -m perf guard --update`, and say why in the commit."
+            f"{words.count('WORSE')} paths take over {TOLERANCE:.0%} more instructions than committed. If that "
+            "has to be: `python -m perf guard --update`, and say why in the commit."
         )
         return 1
     if "better" in words or "new" in words:

@@ -6,13 +6,13 @@ results then say so.
 
 from __future__ import annotations
 
-import ctypes
-import ctypes.util
+import functools
 import importlib.metadata
 import platform
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
@@ -35,16 +35,19 @@ def _package(name: str) -> Callable[[], str | None]:
     return find
 
 
+# In a process of its own: loaded here, the library would be bound to other functions than perf.chain needs.
+LIBEVENT_VERSION = """
+import ctypes, ctypes.util
+library = ctypes.CDLL(ctypes.util.find_library("event_core"))
+library.event_get_version.restype = ctypes.c_char_p
+print(library.event_get_version().decode())
+"""
+
+
+@functools.cache
 def _libevent() -> str | None:
-    path = ctypes.util.find_library("event_core")
-    if path is None:
-        return None
-    try:
-        library = ctypes.CDLL(path)
-    except OSError:
-        return None
-    library.event_get_version.restype = ctypes.c_char_p
-    return str(library.event_get_version().decode()).removesuffix("-stable")
+    told = subprocess.run([sys.executable, "-c", LIBEVENT_VERSION], capture_output=True, text=True)
+    return told.stdout.strip().removesuffix("-stable") or None
 
 
 def nginx_program() -> str | None:

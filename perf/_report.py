@@ -96,7 +96,17 @@ def _long(group: str, figures: Sequence[Figure], layout: Layout) -> str:
 
 def summary(benchmarks: Mapping[str, Sequence[Figure]]) -> str:
     """Returns one line for each figure that counts, with the notes on all of them."""
-    header = ["benchmark", "figure", "metric", "cyevent", "peer", "its", "ratio", "quartiles", "target"]
+    header = [
+        "benchmark",
+        "figure",
+        "metric",
+        "cyevent",
+        "peer",
+        "its",
+        "ratio",
+        "quartiles",
+        "target",
+    ]
     rows, notes = [], []
     for name, figures in benchmarks.items():
         for figure in figures:

@@ -227,7 +227,11 @@ class Job(NamedTuple):
 
 
 def measure(
-    figure: Figure, servers: dict[str, Callable[[], Server]], job: Job, rounds: int, tls: bool = False
+    figure: Figure,
+    servers: dict[str, Callable[[], Server]],
+    job: Job,
+    rounds: int,
+    tls: bool = False,
 ) -> Figure:
     """Fills a figure: runs its servers under one load, in turns. `servers` starts each peer's."""
     label = f"{figure.group}: {figure.name}"
@@ -247,7 +251,9 @@ def measure(
             for peer in in_turns(pairs, number):
                 figure.add(peer, **_round(*pairs[peer], job))
         for peer, (server, _) in pairs.items():
-            _split(figure, peer, before[peer], server.cost())
+            after = server.cost()
+            user, system = after.user - before[peer].user, after.system - before[peer].system
+            figure.split(peer, user, system)
     figure.note_load()
     _results.progress(label)
     return figure
@@ -265,17 +271,6 @@ def _round(server: Server, load: Load, job: Job) -> dict[str, float]:
         "peak": server.peak(),
         "client": told.cpu / told.wall * 100,
     }
-
-
-def _split(figure: Figure, peer: str, before: Cost, after: Cost) -> None:
-    """Splits each round's processor time as that of all rounds is split: the kernel counts the parts in ticks, of
-    which a round may have few."""
-    user, system = after.user - before.user, after.system - before.system
-    if user + system < 10 * TICK:
-        return  # nothing is known
-    for cpu in figure.values(peer, "cpu"):
-        share = user / (user + system)
-        figure.add(peer, user=cpu * share, system=cpu * (1 - share))
 
 
 def make_certificate(folder: Path) -> tuple[str, str]:

@@ -23,6 +23,8 @@ SUBJECT = "cyevent"
 HIGHER = ("rate",)
 # Above this share of a processor the load generator, not the server, may be what limits the rate.
 SATURATED = 90.0
+# Below so many ticks of the kernel's clock nothing is said of user and system time.
+FEWEST_TICKS = 10
 
 
 @dataclass
@@ -82,6 +84,15 @@ class Figure:
     def others(self) -> list[str]:
         """Returns the peers that are not cyevent."""
         return [peer for peer in self.samples if peer not in self.subjects]
+
+    def split(self, peer: str, user: float, system: float) -> None:
+        """Splits each round's processor time as that of all rounds was split, `user` and `system` seconds in
+        all: the kernel counts the parts in ticks, of which a round may have few."""
+        if user + system < FEWEST_TICKS / os.sysconf("SC_CLK_TCK"):
+            return  # nothing is known
+        share = user / (user + system)
+        for cpu in self.values(peer, "cpu"):
+            self.add(peer, user=cpu * share, system=cpu * (1 - share))
 
     def note_load(self, share: str = "client") -> None:
         """Says when the load generator was what limited a peer."""

@@ -1,7 +1,7 @@
 """Accepting: a client connects, sends a request, gets its answer, closes, and connects again.
 
-The servers are those of perf.echo; what counts is a server's processor time for a connection from its beginning to
-its end.
+The servers are those of perf.echo; what counts is a server's processor time for a connection from its
+beginning to its end.
 """
 
 from __future__ import annotations

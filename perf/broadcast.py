@@ -1,7 +1,7 @@
 """Broadcast: one client sends a byte, and every one of a thousand gets the same 1 KiB.
 
-cyevent refers to the one copy there is, uvloop writes the same bytes object to each transport. A system call for
-each receiver remains in both, and is most of it.
+cyevent refers to the one copy there is, uvloop writes the same bytes object to each transport. A system call
+for each receiver remains in both, and is most of it.
 """
 
 from __future__ import annotations

@@ -58,12 +58,12 @@ CYEVENT = _build.Part("module", "buffer_cyevent")
 class Clock:
     """CPU time of this thread in nanoseconds, summed over with-blocks.
 
-    The sum is the scheduler's and exact; how much of it is the system's is what the kernel's ticks say.
+    The sum is the scheduler's and exact; its parts are counted in the kernel's ticks.
     """
 
     def __init__(self) -> None:
         self.total = 0.0
-        self.ticks_user = self.ticks_system = 0.0
+        self.ticks = (0.0, 0.0)  # seconds of user and system time
 
     def __enter__(self) -> None:
         self._usage = resource.getrusage(resource.RUSAGE_THREAD)
@@ -72,14 +72,11 @@ class Clock:
     def __exit__(self, *exception: object) -> None:
         self.total += time.thread_time_ns() - self._began
         usage = resource.getrusage(resource.RUSAGE_THREAD)
-        self.ticks_user += usage.ru_utime - self._usage.ru_utime
-        self.ticks_system += usage.ru_stime - self._usage.ru_stime
-
-    @property
-    def system(self) -> float:
-        """The system's part of the sum."""
-        ticks = self.ticks_user + self.ticks_system
-        return self.total * self.ticks_system / ticks if ticks else 0.0
+        user, system = self.ticks
+        self.ticks = (
+            user + usage.ru_utime - self._usage.ru_utime,
+            system + usage.ru_stime - self._usage.ru_stime,
+        )
 
 
 # --- the two libraries ----------------------------------------------------------------------------
@@ -432,16 +429,26 @@ def measure(group: str, cases: list[Case], rounds: int) -> Iterator[Figure]:
         )
         for case in cases
     ]
+    clocks: dict[tuple[str, str], list[Clock]] = {}
     for number in range(rounds):
         began = time.monotonic()
         for case, figure in zip(cases, figures, strict=True):
             for name in in_turns(case.peers, number):
                 clock, operations = case.run(name)
-                cpu, system = clock.total / operations, clock.system / operations
-                figure.add(name, cpu=cpu, user=cpu - system, system=system)
+                figure.add(name, cpu=clock.total / operations)
+                clocks.setdefault((case.name, name), []).append(clock)
         seconds = time.monotonic() - began
-        _results.progress(f"{group}: round {number + 1} of {rounds}: {seconds:.1f} s", fleeting=True)
-    yield from figures
+        _results.progress(
+            f"{group}: round {number + 1} of {rounds}: {seconds:.1f} s", fleeting=True
+        )
+    for figure in figures:
+        for name in figure.samples:
+            taken = clocks[figure.name, name]
+            user, system = (
+                sum(part) for part in zip(*(clock.ticks for clock in taken), strict=True)
+            )
+            figure.split(name, user, system)
+        yield figure
 
 
 if __name__ == "__main__":

@@ -37,7 +37,8 @@ GROUPS = {
     "python": "Python callbacks",
     "c-locked": "C callbacks, locks",
 }
-UNITS = {"loop": "us", "cpu": "us", "setup": "us", "removal": "us"}
+# whole: with setup and removal.
+UNITS = {"loop": "us", "cpu": "us", "setup": "us", "removal": "us", "whole": "us"}
 
 
 class SocketPairs:
@@ -90,10 +91,11 @@ class Chain(Benchmark):
         ),
         Option("--locks", False, False, "c-locked for all methods", bool),
     )
-    table = Layout(wide=True, ratios=("cpu", "setup"), above_floor=True)
+    table = Layout(wide=True, ratios=("cpu", "setup", "whole"), above_floor=True)
     lead = (
-        "Microseconds for {writes} chained events, medians. quartiles: of the ratio round by round; cpu, "
-        "setup:\nthe ratio of these; above floor: of what is above it, <0 when cyevent is below."
+        "Microseconds for {writes} chained events, medians. quartiles: of the ratio round by round;\ncpu, "
+        "setup, whole: the ratio of these, whole with setup and removal; above floor: of what is above it, <0 "
+        "when\ncyevent is below."
     )
 
     def check(self, options: argparse.Namespace) -> None:
@@ -196,9 +198,7 @@ def _peer_names(group: str, method: str) -> list[str]:
     return ["libevent", "cyevent"] if group == "c-locked" else ["floor", "libevent", "cyevent"]
 
 
-def _rounds(
-    figure: Figure, peers: dict[str, Peer], ring: Ring, rounds: int, budget: float
-) -> None:
+def _rounds(figure: Figure, peers: dict[str, Peer], ring: Ring, rounds: int, budget: float) -> None:
     """Each round every peer has a turn."""
     warm_up = {name: _timed(peer, ring) for name, peer in peers.items()}
     if budget:
@@ -211,7 +211,9 @@ def _rounds(
         for name in in_turns(peers, number):
             if name != "floor" or number < floor_rounds:
                 times = peers[name].round(ring)
-                figure.add(name, **{part: getattr(times, part) / 1e3 for part in UNITS})
+                sections = {part: value / 1e3 for part, value in times._asdict().items()}
+                whole = sections["setup"] + sections["loop"] + sections["removal"]
+                figure.add(name, **sections, whole=whole)
 
 
 def _timed(peer: Peer, ring: Ring) -> float:

@@ -1,8 +1,8 @@
 """TCP echo: what a round trip costs the server.
 
-C callbacks: cyevent through cimport, libevent's bufferevents, and the floor, a loop of bare system calls. Python
-callbacks: SocketBufferEvent beside uvloop's Protocol. With completion ports, where this cyevent has them, both
-once more.
+C callbacks: cyevent through cimport, libevent's bufferevents, and the floor, a loop of bare system calls.
+Python callbacks: SocketBufferEvent beside uvloop's Protocol. Where this cyevent has completion ports, its
+servers run with them too.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """File transfer: what sending a file over TCP costs a server, beside nginx with `sendfile on`.
 
-A client asks for the file as HTTP/1.0 does and lets the kernel throw the bytes away. C callbacks: a file segment
-in cyevent's buffer and in libevent's, nginx, and the floor, sendfile() in a loop. Python callbacks: a FileSegment
-beside asyncio's loop.sendfile(). nginx is left out where it is not installed.
+A client asks for the file as HTTP/1.0 does and lets the kernel throw the bytes away. C callbacks: a file
+segment in cyevent's buffer and in libevent's, nginx, and the floor, sendfile() in a loop. Python callbacks: a
+FileSegment beside asyncio's loop.sendfile(). nginx is left out where it is not installed.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ class Idle(Benchmark):
     parts = PARTS
     rounds = (7, 5)
     options = (
-        Option("--connections", 0, 2000, "idle ones; 0: as many as the limit allows", int),
+        Option("--connections", 0, 1000, "idle ones; 0: as many as the limit allows", int),
         Option("--groups", tuple(GROUPS), tuple(GROUPS), "whose callbacks", names(*GROUPS)),
         Option("--share", SHARE, SHARE, "connections of one client process at most", positive),
     )

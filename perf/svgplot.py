@@ -98,7 +98,9 @@ def _panel(panel: Panel, points: Sequence[tuple[float, float]]) -> Iterator[str]
     left, right, top, bottom = LEFT, WIDTH - RIGHT, TOP, HEIGHT - BOTTOM
     x_axis = _Axis([x for x, _ in points], left, right)
     y_axis = _Axis([y for _, y in points], bottom, top)
-    yield _text((left + right) / 2, top - 12, panel.title, "middle", 'font-size="13" font-weight="bold"')
+    yield _text(
+        (left + right) / 2, top - 12, panel.title, "middle", 'font-size="13" font-weight="bold"'
+    )
     # What was measured is what the x axis names.
     measured = sorted({x for x, _ in points})
     for x in (x_axis.at(value) for value in measured):
@@ -222,7 +224,9 @@ def render_bars(title: str, groups: Sequence[Group]) -> str:
             parts += _group(group, 12 + i * COLUMN_WIDTH, y)
             y += 20 + BAR_LINE * len(group.bars) + GROUP_SPACE
         height = max(height, y)
-    names = list(dict.fromkeys(name for group in groups for bar in group.bars for name in bar.parts))
+    names = list(
+        dict.fromkeys(name for group in groups for bar in group.bars for name in bar.parts)
+    )
     stacked = [name for name in names if name in ("user", "system")]
     if stacked:
         for i, name in enumerate(stacked):
@@ -284,9 +288,7 @@ def _text(x: float, y: float, text: str, anchor: str = "start", more: str = "") 
 
 
 def _rect(x: float, y: float, width: float, height: float, color: str) -> str:
-    return (
-        f'<rect x="{x:.1f}" y="{y:.1f}" width="{max(width, 0.5):.1f}" height="{height}" fill="{color}"/>'
-    )
+    return f'<rect x="{x:.1f}" y="{y:.1f}" width="{max(width, 0.5):.1f}" height="{height}" fill="{color}"/>'
 
 
 def time(value: float, unit: str) -> str:

@@ -242,18 +242,15 @@ def python_peers() -> dict[str, Any]:
 
 def measure(peer: Any, count: int, burst: int) -> dict[str, float]:
     """Returns microseconds per wake-up of the whole process, and callbacks per wake-up."""
-    before, began = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()
+    cpu, began = time.process_time(), time.perf_counter()
     calls = peer.run(count, burst)
-    wall, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_SELF)
-    user, system = after.ru_utime - before.ru_utime, after.ru_stime - before.ru_stime
-    scale = 1e6 / count
-    return {
-        "cpu": (user + system) * scale,
-        "user": user * scale,
-        "system": system * scale,
-        "wall": wall * scale,
-        "callbacks": calls / count,
-    }
+    wall, cpu = time.perf_counter() - began, time.process_time() - cpu
+    return {"cpu": cpu * 1e6 / count, "wall": wall * 1e6 / count, "callbacks": calls / count}
+
+
+def _parts() -> tuple[float, float]:
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime, usage.ru_stime
 
 
 def run_group(
@@ -272,14 +269,21 @@ def run_group(
         )
         for way, count in counts.items()
     }
+    parts: dict[tuple[str, str], list[float]] = {}
     # The first round warms up.
     for number in range(rounds + 1):
         _results.progress(f"{GROUPS[group]}: round {number} of {rounds}", fleeting=True)
         for way, count in counts.items():
             for name in in_turns(peers, number):
+                before = _parts()
                 sample = measure(peers[name], count, 1 if way == "ping-pong" else FLOOD)
                 if number:
                     figures[way].add(name, **sample)
+                    total = parts.setdefault((way, name), [0.0, 0.0])
+                    for i, (part, earlier) in enumerate(zip(_parts(), before, strict=True)):
+                        total[i] += part - earlier
+    for (way, name), (user, system) in parts.items():
+        figures[way].split(name, user, system)
     yield from figures.values()
 
 

@@ -128,11 +128,11 @@ def event_add_del(int n):
     cdef event_base *base = open_base()
     cdef int fds[2]
     cdef event *ev
-    cdef int i
+    cdef int _i
     socketpair(AF_UNIX, SOCK_STREAM, 0, fds)
     ev = event_new(base, fds[0], EV_READ | EV_PERSIST, count_call, NULL)
     with nogil:
-        for i in range(n):
+        for _i in range(n):
             event_add(ev, NULL)
             event_del(ev)
     event_free(ev)
@@ -164,9 +164,9 @@ def event_ready(int n):
 def event_activate(int n):
     cdef event_base *base = open_base()
     cdef event *ev = event_new(base, -1, EV_PERSIST, count_call, NULL)
-    cdef int i
+    cdef int _i
     with nogil:
-        for i in range(n):
+        for _i in range(n):
             event_active(ev, EV_TIMEOUT, 1)
             event_base_loop(base, EVLOOP_NONBLOCK)
     event_free(ev)
@@ -221,12 +221,12 @@ def timer_expire(int n):
     cdef timers t
     cdef timeval tv
     cdef event *ev
-    cdef int i
+    cdef int _i
     open_timers(&t)
     memset(&tv, 0, sizeof(tv))
     ev = event_new(t.base, -1, 0, count_call, NULL)
     with nogil:
-        for i in range(n):
+        for _i in range(n):
             event_add(ev, &tv)
             event_base_loop(t.base, EVLOOP_ONCE)
     event_free(ev)
@@ -238,9 +238,9 @@ def timer_expire(int n):
 
 def buffer_add_drain(int n):
     cdef evbuffer *buf = evbuffer_new()
-    cdef int i
+    cdef int _i
     with nogil:
-        for i in range(n):
+        for _i in range(n):
             evbuffer_add(buf, data, SIZE)
             evbuffer_drain(buf, SIZE)
     evbuffer_free(buf)
@@ -250,9 +250,9 @@ def buffer_add_buffer(int n):
     """A piece added, and the whole buffer moved to another one."""
     cdef evbuffer *one = evbuffer_new()
     cdef evbuffer *two = evbuffer_new()
-    cdef int i
+    cdef int _i
     with nogil:
-        for i in range(n):
+        for _i in range(n):
             evbuffer_add(one, data, SIZE)
             evbuffer_add_buffer(two, one)
             evbuffer_drain(two, SIZE)
@@ -274,10 +274,10 @@ def buffer_readln(int n):
     cdef evbuffer *buf = evbuffer_new()
     cdef char *line
     cdef size_t length
-    cdef int i
+    cdef int _i
     with nogil:
         fill_text()
-        for i in range(n // 100):
+        for _i in range(n // 100):
             evbuffer_add(buf, text, sizeof(text))
             while True:
                 line = evbuffer_readln(buf, &length, EVBUFFER_EOL_CRLF)
@@ -293,11 +293,11 @@ def buffer_search(int n):
     """What is not in 6400 bytes, though its beginnings are."""
     global called
     cdef evbuffer *buf = evbuffer_new()
-    cdef int i
+    cdef int _i
     with nogil:
         fill_text()
         evbuffer_add(buf, text, sizeof(text))
-        for i in range(n):
+        for _i in range(n):
             called += evbuffer_search(buf, b"\r\na\r", 4, NULL).pos < 0
     evbuffer_free(buf)
     checked(n)
@@ -319,12 +319,12 @@ cdef void echo(bufferevent *bev, void *arg) noexcept nogil:
 def pair_write_read(int n):
     cdef event_base *base = open_base()
     cdef bufferevent *ends[2]
-    cdef int i
+    cdef int _i
     bufferevent_pair_new(base, 0, ends)
     bufferevent_setcb(ends[1], drain_all, NULL, NULL, NULL)
     bufferevent_enable(ends[1], EV_READ)
     with nogil:
-        for i in range(n):
+        for _i in range(n):
             bufferevent_write(ends[0], data, SIZE)
             event_base_loop(base, EVLOOP_NONBLOCK)
     bufferevent_free(ends[0])
@@ -383,7 +383,7 @@ def listener_accept(int n):
     cdef evconnlistener *lev
     cdef sockaddr_in sin
     cdef unsigned size = sizeof(sin)
-    cdef int i, fd
+    cdef int _i, fd
     memset(&sin, 0, sizeof(sin))
     sin.sin_family = AF_INET
     sin.sin_addr.s_addr = htonl(INADDR_LOOPBACK)
@@ -393,7 +393,7 @@ def listener_accept(int n):
         raise OSError("cannot listen")
     getsockname(evconnlistener_get_fd(lev), <sockaddr *>&sin, &size)
     with nogil:
-        for i in range(n):
+        for _i in range(n):
             fd = socket(AF_INET, SOCK_STREAM, 0)
             if connect(fd, <sockaddr *>&sin, sizeof(sin)) == 0:
                 event_base_loop(base, EVLOOP_ONCE)
