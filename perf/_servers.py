@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
@@ -220,7 +220,7 @@ class Job(NamedTuple):
     mode: str  # of the load
     connections: int
     size: int  # bytes of a message or a file
-    count: int  # operations of the load in a round
+    repeats: int  # operations of the load in a round
     operations: float  # by how many the processor time is divided
     idle: int = 0  # connections besides, that say nothing
     scale: float = 1e6  # of the time: microseconds
@@ -228,14 +228,14 @@ class Job(NamedTuple):
 
 def measure(
     figure: Figure,
-    servers: dict[str, Callable[[], Server]],
+    servers: Mapping[str, Callable[[], Server]],
     job: Job,
     rounds: int,
     tls: bool = False,
 ) -> Figure:
     """Fills a figure: runs its servers under one load, in turns. `servers` starts each peer's."""
     label = f"{figure.group}: {figure.name}"
-    size, count = job.size, job.count
+    size, count = job.size, job.repeats
     with ExitStack() as stack:
         pairs: dict[str, tuple[Server, Load]] = {}
         for peer, start in servers.items():

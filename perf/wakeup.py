@@ -302,7 +302,7 @@ def run_lossless(peers: dict[str, Any], total: int) -> int:
                 print(f"{name}: a wake-up was lost among {done + count}")
                 return 1
             done += count
-            _results.progress(f"{name}: {done} of {total}", end="\r")
+            _results.progress(f"{name}: {done} of {total}", fleeting=True)
         seconds = time.monotonic() - began
         print(f"{name}: {done} wake-ups, {calls} callbacks counted, none lost, {seconds:.0f} s")
     return 0

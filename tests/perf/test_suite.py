@@ -221,3 +221,16 @@ def test_parts_are_made_anew_when_their_source_changes(monkeypatch, tmp_path):
     source.write_text("int answer(void) { return 42; }\n")
     assert part.compiled() != first
     assert part.loaded().answer() == 42
+
+
+@needs_libevent
+def test_the_search_for_lost_wake_ups_finds_none(perf):
+    done = perf("--lossless", "2000", "--groups", "c", module="perf.wakeup")
+    assert done.returncode == 0, done.stderr
+    assert "c, cyevent: 2000 wake-ups" in done.stdout and "none lost" in done.stdout
+
+
+@needs_libevent
+def test_a_timer_s_memory_is_looked_at_in_a_process_of_its_own(perf):
+    done = perf("--memory-of", "cyevent", "--timers", "1000", module="perf.timers")
+    assert json.loads(done.stdout)["struct_bytes"] > 0
