@@ -209,5 +209,6 @@ def main(options: argparse.Namespace) -> int:
     if not read[0].keys() & read[1].keys():
         print("perf compare: the files have no figure in common", file=sys.stderr)
         return 2
-    print(report(*read, options.all))
+    before, after = read
+    print(report(before, after, options.all))
     return 0

@@ -23,7 +23,7 @@ import sysconfig
 import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from perf import _build, _results, _stats
 
@@ -138,7 +138,7 @@ def report(verdicts: Iterable[Verdict]) -> str:
     return _stats.table(["instructions per operation", "committed", "now", "ratio", ""], rows)
 
 
-def read(path: Path) -> dict[str, dict[str, dict[str, float]]]:
+def read(path: Path) -> dict[str, dict[str, Any]]:
     """Returns the committed numbers by combination."""
     return json.loads(path.read_text()) if path.exists() else {}
 

@@ -51,7 +51,7 @@ def cyevent_base(completion: bool) -> Any:
 def cyevent_python(completion: bool, mode: str, *arguments: str) -> None:
     cyevent = _build.cyevent()
     base = cyevent_base(completion)
-    clients = []
+    clients: list[Any] = []
     message = cyevent.EvBuffer(MESSAGE)
     context = None
     if mode == "tls":

@@ -285,7 +285,7 @@ def main(benchmark: Benchmark, arguments: list[str] | None = None) -> int:
 def measure(benchmark: Benchmark, options: argparse.Namespace) -> dict[str, Any]:
     """Runs a benchmark; returns the document of its results."""
     _build.prepare(benchmark.parts)
-    document = {
+    document: dict[str, Any] = {
         "benchmark": benchmark.name,
         "title": benchmark.title,
         "machine": _results.machine(),

@@ -312,7 +312,7 @@ def run_python(n: int, rounds: int) -> Iterator[Figure]:
     because asyncio and uvloop put their part of the work off until then."""
     plan = Plan(n)
     delays = [timeout / 1e6 for timeout in plan.timeouts]
-    schedulers = {
+    schedulers: dict[str, Any] = {
         "cyevent": CyeventScheduler(),
         "asyncio": AsyncioScheduler(asyncio.new_event_loop()),
     }
