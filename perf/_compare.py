@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import statistics
 import sys
 from collections.abc import Iterator, Sequence
@@ -29,6 +30,7 @@ from perf._suite import HIGHER, Figure
 FEWEST = 5
 LEVEL = 0.99
 LEAST = 0.03
+ALIKE = 0.1  # half of the peers' own values must not differ by more, or the runs are not alike
 # Metrics that say nothing of cyevent, or the same as another one.
 LEFT_OUT = ("client", "callbacks", "user", "system", "p50", "struct")
 
@@ -187,6 +189,10 @@ def report(
             f"The peers themselves: {statistics.median(drift):.2f} times what they took in A (median; "
             f"{min(drift):.2f} to {max(drift):.2f})."
         )
+        if statistics.median(abs(math.log(quotient)) for quotient in drift) > math.log(1 + ALIKE):
+            parts.append(
+                "The machine was not as busy in both runs: another load can shift ratios too. Run both again."
+            )
     return "\n".join(parts)
 
 

@@ -32,20 +32,19 @@ def cyevent_c(completion: bool, mode: str, *arguments: str) -> None:
 
 
 def has_completion() -> bool:
-    """Whether this cyevent can use completion ports here."""
+    """Whether this cyevent has completion ports that it can use here."""
     try:
-        cyevent_base(True).close()
-    except (TypeError, OSError, NotImplementedError):
-        return False
-    return True
+        base = _build.cyevent().EventBase(threadsafe=False, completion=True)
+    except TypeError:
+        return False  # it knows no such argument
+    with base:
+        return base.completion is not None
 
 
 def cyevent_base(completion: bool) -> Any:
-    """Returns a base for one thread."""
-    EventBase: Any = _build.cyevent().EventBase
-    if not completion:
-        return EventBase(threadsafe=False)
-    return EventBase(threadsafe=False, completion=True)
+    """Returns a base for one thread; without completion ports even where they are the default."""
+    options = {"completion": completion} if has_completion() else {}
+    return _build.cyevent().EventBase(threadsafe=False, **options)
 
 
 def cyevent_python(completion: bool, mode: str, *arguments: str) -> None:

@@ -64,6 +64,9 @@ def test_a_slower_machine_is_no_change_but_is_told_of(tmp_path, capsys):
     told = capsys.readouterr().out
     assert "0 of 1 values changed" in told
     assert "The peers themselves: 1.20 times" in told
+    assert "Run both again" in told
+    assert main(["compare", str(files[0]), str(files[0])]) == 0
+    assert "Run both again" not in capsys.readouterr().out
 
 
 def test_noise_that_both_have_in_a_round_cancels():

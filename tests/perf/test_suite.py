@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import types
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -157,6 +158,36 @@ def test_each_server_does_what_it_is_measured_with(mode, server, tmp_path, monke
             assert running.cost().total > before
             assert 0 < told.p50 <= told.p99 <= told.wall
         assert running.peak() * 1048576 >= running.memory() * 0.5
+
+
+@pytest.mark.parametrize("accepts", [True, False])
+@pytest.mark.parametrize("name", ["io_uring", None])
+def test_completion_is_measured_where_it_is_there(monkeypatch, accepts, name):
+    from perf import _server_programs, echo
+
+    made = []
+
+    class EventBase:
+        def __init__(self, **options):
+            if "completion" in options and not accepts:
+                raise TypeError("unexpected keyword argument")
+            made.append(options)
+            self.completion = name if options.get("completion") else None
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *exception):
+            pass
+
+    package = types.SimpleNamespace(EventBase=EventBase)
+    monkeypatch.setattr(_server_programs._build, "cyevent", lambda: package)
+    there = accepts and name is not None
+    assert ("cyevent completion" in echo.starters("c")) == there
+    _server_programs.cyevent_base(False)
+    assert made[-1] == (
+        {"threadsafe": False, "completion": False} if there else {"threadsafe": False}
+    )
 
 
 def test_a_load_whose_server_is_gone_is_no_result(monkeypatch, compiled):
