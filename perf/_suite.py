@@ -179,7 +179,8 @@ class Benchmark:
         for number, group in enumerate(dict.fromkeys(figure.group for figure in figures), 1):
             chosen = [figure for figure in figures if figure.group == group]
             path = directory / f"{self.name}-{number}.svg"
-            svgplot.write_bars(path, f"{self.title}: {group}", _report.bars(chosen))
+            title = f"{self.title[0].upper()}{self.title[1:]}: {group}"
+            svgplot.write_bars(path, title, _report.bars(chosen))
             paths.append(path)
         return paths
 

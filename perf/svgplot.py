@@ -201,8 +201,11 @@ BAR_HEIGHT, BAR_LINE, GROUP_SPACE = 13, 19, 16
 NAME_WIDTH, VALUE_WIDTH = 140, 64
 BARS_WIDTH = 250
 COLUMN_WIDTH = NAME_WIDTH + BARS_WIDTH + VALUE_WIDTH + 24
-# cyevent's, and the others'; the first part is the darker one.
-SHADES = {True: ("#0072b2", "#7fbde4"), False: ("#6e6e6e", "#b9b9b9")}
+# cyevent's, and the others'.
+SHADES = {
+    True: {"user": "#0072b2", "system": "#7fbde4", "": "#3d97cb"},
+    False: {"user": "#6e6e6e", "system": "#b9b9b9", "": "#939393"},
+}
 
 
 def write_bars(path: Path, title: str, groups: Sequence[Group]) -> None:
@@ -224,16 +227,13 @@ def render_bars(title: str, groups: Sequence[Group]) -> str:
             parts += _group(group, 12 + i * COLUMN_WIDTH, y)
             y += 20 + BAR_LINE * len(group.bars) + GROUP_SPACE
         height = max(height, y)
-    names = list(
-        dict.fromkeys(name for group in groups for bar in group.bars for name in bar.parts)
-    )
-    stacked = [name for name in names if name in ("user", "system")]
-    if stacked:
-        for i, name in enumerate(stacked):
+    shades = {_shade(name) for group in groups for bar in group.bars for name in bar.parts}
+    if shades != {""}:
+        for i, name in enumerate(shade for shade in ("user", "system", "") if shade in shades):
             x = 12 + NAME_WIDTH + i * 110
             for j, ours in enumerate((True, False)):
-                parts.append(_rect(x + 13 * j, height - 4, 12, 12, SHADES[ours][i]))
-            parts.append(_text(x + 32, height + 6, f"{name} time"))
+                parts.append(_rect(x + 13 * j, height - 4, 12, 12, SHADES[ours][name]))
+            parts.append(_text(x + 32, height + 6, f"{name} time" if name else "not split"))
         height += 16
     height += 8
     parts.append(_text(12, height + 4, "Medians; the thin line reaches from quartile to quartile.", "start",
@@ -249,9 +249,9 @@ def _group(group: Group, x: float, y: float) -> Iterator[str]:
         top = y + 20 + i * BAR_LINE
         yield _text(left - 8, top + 11, bar.label, "end", 'font-weight="bold"' if bar.ours else "")
         begin = left
-        for color, value in zip(SHADES[bar.ours], bar.parts.values(), strict=False):
+        for name, value in bar.parts.items():
             length = value / most * BARS_WIDTH
-            yield _rect(begin, top, length, BAR_HEIGHT, color)
+            yield _rect(begin, top, length, BAR_HEIGHT, SHADES[bar.ours][_shade(name)])
             begin += length
         low, high = (left + value / most * BARS_WIDTH for value in (bar.low, bar.high))
         middle = top + BAR_HEIGHT / 2
@@ -261,6 +261,10 @@ def _group(group: Group, x: float, y: float) -> Iterator[str]:
         )
         end = max(begin, high)
         yield _text(end + 6, top + 11, number(sum(bar.parts.values())))
+
+
+def _shade(part: str) -> str:
+    return part if part in ("user", "system") else ""
 
 
 # --- what both share ----------------------------------------------------------------------------

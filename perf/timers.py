@@ -355,7 +355,7 @@ class Timers(Benchmark):
     """The benchmark."""
 
     name = "timers"
-    title = "a million pending timers"
+    title = "timers among many pending ones"
     peers = ("libevent", "uvloop", "asyncio")
     parts = (LIBEVENT, CYEVENT)
     rounds = (11, 5)

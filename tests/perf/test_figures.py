@@ -130,7 +130,7 @@ def test_bars_are_as_long_as_their_values(figure):
         if element.get("height") == str(svgplot.BAR_HEIGHT)
     ]
     assert widths[0] + widths[1] == pytest.approx(0.7 * widths[2], abs=0.2)
-    assert {"user time", "system time", "7", "10"} <= set(texts(document))
+    assert {"user time", "system time", "not split", "7", "10"} <= set(texts(document))
 
 
 @pytest.mark.parametrize(
