@@ -1,9 +1,9 @@
-"""Compiles the native halves of the benchmarks on first use.
+"""Compiles the native parts of the benchmarks on first use.
 
-libevent's half is a shared library for ctypes, cyevent's is an extension module that cimports
-cyevent as any Cython program would. Both are kept in $XDG_CACHE_HOME/cyevent-perf under a name made
-of everything they depend on: the sources here, cyevent's version and its .pxd files (which hold the
-struct layouts), the interpreter, the compiler and its flags.
+libevent's are programs, or shared libraries for ctypes; cyevent's are extension modules that cimport cyevent
+as any Cython program would. All are kept in $XDG_CACHE_HOME/cyevent-perf under a name made of everything they
+depend on: their source and the headers here, cyevent's version and its .pxd files (which hold the struct
+layouts), the interpreter, the compiler and its flags.
 """
 
 from __future__ import annotations
@@ -19,13 +19,18 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
+from typing import NamedTuple
 
 NATIVE = Path(__file__).parent / "native"
 # Debian's own for its libevent, but for debugging information; the same for both halves.
 FLAGS = ["-O2", "-fPIC", "-shared", "-fno-semantic-interposition", "-D_GNU_SOURCE", "-Wall"]
 FLAGS += ["-Wno-unused-function"]
+# Asked for here: before Python 3.12 two threads must not be the first to ask sysconfig at the same time.
+SUFFIX = sysconfig.get_config_var("EXT_SUFFIX")
 PROGRAM_FLAGS = [flag for flag in FLAGS if flag not in ("-fPIC", "-shared")]
 
 
@@ -73,51 +78,47 @@ def compiler_version() -> str:
     return _run([*compiler(), "--version"]).splitlines()[0]
 
 
-def shared_library(name: str, libraries: tuple[str, ...] = ()) -> ctypes.CDLL:
-    """Compiles native/<name>.c, linked with `libraries`, and loads it. Calls release the GIL.
+class Part(NamedTuple):
+    """Something to compile: native/<name>.pyx or native/<name>.c."""
 
-    What the library defines itself comes before what the process has, also for its own libraries.
-    """
-    source = NATIVE / f"{name}.c"
-    links = [f"-l{library}" for library in libraries]
-    target = _cached(f"{name}.so", [*compiler(), *FLAGS, *links], [])
-    if not target.exists():
-        if libraries:
-            _require_header("event2/event.h", "libevent-dev")
-        _compile([str(source), *links], target)
-    return ctypes.CDLL(str(target), mode=os.RTLD_NOW | os.RTLD_DEEPBIND)
+    kind: str  # "module", "library" or "program"
+    name: str
+    libraries: tuple[str, ...] = ()
+
+    def compiled(self) -> Path:
+        """Returns where the product is; it is made first if it is not there."""
+        if self.kind == "module":
+            return _compiled_module(self.name)
+        flags = FLAGS if self.kind == "library" else PROGRAM_FLAGS
+        links = [f"-l{library}" for library in self.libraries]
+        source = NATIVE / f"{self.name}.c"
+        file_name = f"{self.name}.so" if self.kind == "library" else self.name
+        target = _cached(file_name, source, [*compiler(), *flags, *links], [])
+        if not target.exists():
+            if any(name.startswith("event") for name in self.libraries):
+                require_header("event2/event.h", "libevent-dev")
+            _compile([str(source), *links], target, flags)
+        return target
+
+    def loaded(self) -> ctypes.CDLL:
+        """Returns the library. Calls release the GIL.
+
+        What the library defines itself comes before what the process has, also for its own libraries.
+        """
+        return ctypes.CDLL(str(self.compiled()), mode=os.RTLD_NOW | os.RTLD_DEEPBIND)
 
 
-def program(name: str, libraries: tuple[str, ...] = ()) -> Path:
-    """Compiles native/<name>.c to a program, linked with `libraries`."""
-    links = [f"-l{library}" for library in libraries]
-    target = _cached(name, [*compiler(), *PROGRAM_FLAGS, *links], [])
-    if not target.exists():
-        if libraries:
-            _require_header("event2/event.h", "libevent-dev")
-        _compile([str(NATIVE / f"{name}.c"), *links], target, PROGRAM_FLAGS)
-    return target
+def prepare(parts: Iterable[Part]) -> None:
+    """Compiles the parts, as many at once as there are processors."""
+    cyevent()
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        for done in [pool.submit(part.compiled) for part in dict.fromkeys(parts)]:
+            done.result()
 
 
 def cython_module(name: str) -> ModuleType:
     """Compiles native/<name>.pyx against cyevent and imports it."""
-    root = Path(cyevent().__file__).parent
-    doors = sorted(root.rglob("*.pxd"))
-    target = _cached(
-        f"{name}{sysconfig.get_config_var('EXT_SUFFIX')}", [*compiler(), *FLAGS, str(root)], doors
-    )
-    if not target.exists():
-        if importlib.util.find_spec("Cython") is None:
-            raise BuildError("Cython is missing: `pip install '.[perf]'`")
-        include = sysconfig.get_path("include")
-        _require_header("Python.h", "python3-dev", f"-I{include}")
-        c_file = target.parent / f"{name}.{os.getpid()}.c"
-        source = str(NATIVE / f"{name}.pyx")
-        include_path = f"-I{root.parent}"
-        _say(f"compiling {name}.pyx")
-        _run([sys.executable, "-m", "cython", "-3", include_path, source, "-o", str(c_file)])
-        _compile([str(c_file), f"-I{include}", f"-I{NATIVE}"], target)
-        c_file.unlink()
+    target = Part("module", name).compiled()
     loader = importlib.machinery.ExtensionFileLoader(name, str(target))
     spec = importlib.util.spec_from_file_location(name, target, loader=loader)
     module = importlib.util.module_from_spec(spec)
@@ -125,12 +126,32 @@ def cython_module(name: str) -> ModuleType:
     return module
 
 
-def _cached(file_name: str, command: list[str], doors: list[Path]) -> Path:
+def _compiled_module(name: str) -> Path:
+    root = Path(cyevent().__file__).parent
+    doors = sorted(root.rglob("*.pxd"))
+    source = NATIVE / f"{name}.pyx"
+    target = _cached(f"{name}{SUFFIX}", source, [*compiler(), *FLAGS, str(root)], doors)
+    if target.exists():
+        return target
+    if importlib.util.find_spec("Cython") is None:
+        raise BuildError("Cython is missing: `pip install '.[perf]'`")
+    include = sysconfig.get_path("include")
+    require_header("Python.h", "python3-dev", f"-I{include}")
+    c_file = target.parent / f"{name}.{os.getpid()}.c"
+    include_path = f"-I{root.parent}"
+    _say(f"compiling {name}.pyx")
+    _run([sys.executable, "-m", "cython", "-3", include_path, str(source), "-o", str(c_file)])
+    _compile([str(c_file), f"-I{include}", f"-I{NATIVE}"], target)
+    c_file.unlink()
+    return target
+
+
+def _cached(file_name: str, source: Path, command: list[str], doors: list[Path]) -> Path:
     """Returns where the product of these inputs is kept."""
     digest = hashlib.sha256()
     for part in (*command, sys.version, cyevent().__version__):
         digest.update(part.encode() + b"\0")
-    for path in sorted(NATIVE.iterdir()) + doors:
+    for path in [source, *sorted(NATIVE.glob("*.h")), *doors]:
         digest.update(path.read_bytes() + b"\0")
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cyevent-perf"
     directory = cache / digest.hexdigest()[:16]
@@ -147,7 +168,7 @@ def _compile(arguments: list[str], target: Path, flags: list[str] = FLAGS) -> No
     partial.replace(target)
 
 
-def _require_header(header: str, package: str, *flags: str) -> None:
+def require_header(header: str, package: str, *flags: str) -> None:
     command = [*compiler(), *flags, "-E", "-x", "c", "-"]
     if _start(command, f"#include <{header}>\n").returncode:
         raise BuildError(f"<{header}> is missing: on Debian, `apt install {package}`")

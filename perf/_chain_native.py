@@ -8,6 +8,10 @@ from typing import NamedTuple, Protocol
 
 from perf import _build
 
+LIBEVENT = _build.Part("library", "chain_libevent", ("event_core", "event_pthreads"))
+FLOOR = _build.Part("library", "chain_floor")
+PARTS = (LIBEVENT, FLOOR, _build.Part("module", "chain_cyevent"))
+
 
 class Round(NamedTuple):
     """One round's times in nanoseconds."""
@@ -49,9 +53,9 @@ class _Times(ctypes.Structure):
 class Library:
     """A shared library that has chain_open(), chain_round() and chain_close()."""
 
-    def __init__(self, name: str, libraries: tuple[str, ...] = ()) -> None:
-        self.name = name
-        self.library = _build.shared_library(name, libraries)
+    def __init__(self, part: _build.Part) -> None:
+        self.name = part.name
+        self.library = part.loaded()
         number, pointer = ctypes.c_int, ctypes.c_void_p
         self.library.chain_open.argtypes = [ctypes.c_char_p, number, number]
         self.library.chain_open.restype = pointer
@@ -119,16 +123,9 @@ class Libraries:
     """
 
     def __init__(self) -> None:
-        self.libevent = Library("chain_libevent", ("event_core", "event_pthreads"))
-        self.libevent.library.chain_version.restype = ctypes.c_char_p
-        self.floor = Library("chain_floor")
+        self.libevent = Library(LIBEVENT)
+        self.floor = Library(FLOOR)
         self.threads = False
-        _build.cython_module("chain_cyevent")
-
-    @property
-    def libevent_version(self) -> str:
-        """The version of libevent's shared library."""
-        return self.libevent.library.chain_version().decode()
 
     def open(self, name: str, method: str, locked: bool, ring: Ring) -> Peer:
         """Returns the peer `name`: 'libevent', 'cyevent' or 'floor'."""

@@ -207,7 +207,7 @@ def open_peer(name: str, method: str, ring: Ring) -> Any | None:
     """Returns the peer `name`, or None when it cannot run here."""
     if name == "cyevent":
         return CyeventPeer(method, ring)
-    if name == "cyevent-nolock":
+    if name == "cyevent nolock":
         return CyeventPeer(method, ring, threadsafe=False)
     if name == "callback":
         return CallbackPeer(ring)

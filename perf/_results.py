@@ -9,10 +9,11 @@ import platform
 import resource
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from perf import _build
+from perf import _build, _peers
 
 # The build's directory, which version control leaves out.
 DEFAULT_DIRECTORY = Path("build/perf")
@@ -32,7 +33,7 @@ def machine() -> dict[str, Any]:
     }
 
 
-def versions(libevent: str | None = None) -> dict[str, str]:
+def versions(peers: Iterable[str] = ()) -> dict[str, str]:
     """Names the version of everything that takes part."""
     found = {
         "cyevent": _build.cyevent().__version__,
@@ -40,13 +41,15 @@ def versions(libevent: str | None = None) -> dict[str, str]:
         "libc": " ".join(platform.libc_ver()),
         "compiler": _build.compiler_version(),
     }
-    if libevent is not None:
-        found["libevent"] = libevent
-    for package in ("uvloop", "Cython"):
+    for package in ("Cython", "pyOpenSSL", "cryptography"):
         try:
             found[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             continue
+    for name in peers:
+        version = _peers.found(name)
+        if version:
+            found[name] = version
     return found
 
 
@@ -56,9 +59,12 @@ def write_json(path: Path, document: dict[str, Any]) -> None:
     path.write_text(json.dumps(document, indent=1) + "\n")
 
 
-def progress(text: str, end: str = "\n") -> None:
-    """Tells the person who waits."""
-    print(text, end=end, file=sys.stderr, flush=True)
+def progress(text: str, fleeting: bool = False) -> None:
+    """Tells the person who waits. What is fleeting is shown on terminals alone, until the next line."""
+    if not fleeting:
+        print(text, file=sys.stderr, flush=True)
+    elif sys.stderr.isatty():
+        print(f"{text}\x1b[K", end="\r", file=sys.stderr, flush=True)
 
 
 def _processor() -> str:

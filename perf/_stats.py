@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import random
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 
 def summary(samples: Sequence[float]) -> dict[str, float]:
@@ -44,6 +45,25 @@ def ratio_above(
     return (statistics.median(samples) - lowest) / above
 
 
+def bootstrap(
+    statistic: Callable[[Sequence[Sequence[float]]], float],
+    samples: Sequence[Sequence[float]],
+    level: float = 0.99,
+    resamples: int = 2000,
+) -> tuple[float, float]:
+    """Returns the percentile interval of a statistic of some samples, each resampled with replacement.
+
+    The generator has a fixed seed: the same files give the same answer.
+    """
+    generator = random.Random(20240229)
+    found = sorted(
+        statistic([generator.choices(values, k=len(values)) for values in samples])
+        for _ in range(resamples)
+    )
+    tail = (1 - level) / 2
+    return quantile(found, tail), quantile(found, 1 - tail)
+
+
 def round_ratios(samples: Sequence[float], reference: Sequence[float]) -> list[float]:
     """Returns the ratio of each round: noise longer than a round is in both and cancels."""
     return [a / b for a, b in zip(samples, reference, strict=False) if b > 0]
@@ -65,14 +85,14 @@ def format_number(value: float) -> str:
     return f"{value:.1f}" if value >= 10 else f"{value:.3f}"
 
 
-def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Returns the rows in columns: the first to the left, figures to the right."""
+def table(header: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) -> str:
+    """Returns the rows in columns: the first `left` ones to the left, figures to the right."""
     lines = [list(header), *[list(row) for row in rows]]
     widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
     text = []
     for line in lines:
         cells = [
-            cell.ljust(width) if i == 0 else cell.rjust(width)
+            cell.ljust(width) if i < left else cell.rjust(width)
             for i, (cell, width) in enumerate(zip(line, widths, strict=True))
         ]
         text.append("  ".join(cells).rstrip())

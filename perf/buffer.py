@@ -21,11 +21,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from perf import _build, _results, _stats
+from perf import _build, _results
+from perf._report import Layout
+from perf._suite import Benchmark, Figure, Option, in_turns, main, positive
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 PIECES = (16, KIB, 64 * KIB)
@@ -43,34 +45,25 @@ HEADERS = (
     b"",
 )  # fmt: skip
 REQUEST = b"".join(line + b"\r\n" for line in HEADERS)
+FLOORS = ("memcpy", "memchr", "sendfile")
 # Its first byte is in no header; and one whose beginnings are everywhere.
 ABSENT, LIKELY = b"\x01absent\x02", b"encoder:"
 
 
-@dataclass
-class Samples:
-    """CPU nanoseconds per operation, by round."""
-
-    total: list[float] = field(default_factory=list)
-    user: list[float] = field(default_factory=list)
-    system: list[float] = field(default_factory=list)
-
-    def add(self, clock: Clock, operations: float) -> None:
-        """Appends what the clock has measured."""
-        self.total.append(clock.total / operations)
-        self.user.append((clock.total - clock.system) / operations)
-        self.system.append(clock.system / operations)
+LIBEVENT = _build.Part("library", "buffer_libevent", ("event_core",))
+WORK = _build.Part("library", "buffer_work")
+CYEVENT = _build.Part("module", "buffer_cyevent")
 
 
 class Clock:
     """CPU time of this thread in nanoseconds, summed over with-blocks.
 
-    The sum is the scheduler's and exact; how much of it is the system's is what the kernel's ticks say.
+    The sum is the scheduler's and exact; its parts are counted in the kernel's ticks.
     """
 
     def __init__(self) -> None:
         self.total = 0.0
-        self.ticks_user = self.ticks_system = 0.0
+        self.ticks = (0.0, 0.0)  # seconds of user and system time
 
     def __enter__(self) -> None:
         self._usage = resource.getrusage(resource.RUSAGE_THREAD)
@@ -79,14 +72,11 @@ class Clock:
     def __exit__(self, *exception: object) -> None:
         self.total += time.thread_time_ns() - self._began
         usage = resource.getrusage(resource.RUSAGE_THREAD)
-        self.ticks_user += usage.ru_utime - self._usage.ru_utime
-        self.ticks_system += usage.ru_stime - self._usage.ru_stime
-
-    @property
-    def system(self) -> float:
-        """The system's part of the sum."""
-        ticks = self.ticks_user + self.ticks_system
-        return self.total * self.ticks_system / ticks if ticks else 0.0
+        user, system = self.ticks
+        self.ticks = (
+            user + usage.ru_utime - self._usage.ru_utime,
+            system + usage.ru_stime - self._usage.ru_stime,
+        )
 
 
 # --- the two libraries ----------------------------------------------------------------------------
@@ -94,7 +84,7 @@ class Clock:
 
 def work_library() -> ctypes.CDLL:
     """Returns the work that is done with either."""
-    library = _build.shared_library("buffer_work")
+    library = WORK.loaded()
     number, long, size, pointer = ctypes.c_int, ctypes.c_int64, ctypes.c_size_t, ctypes.c_void_p
     text = ctypes.c_char_p
     for name, arguments in (
@@ -120,9 +110,8 @@ def work_library() -> ctypes.CDLL:
 
 def libevent_library() -> ctypes.CDLL:
     """Returns libevent's half."""
-    library = _build.shared_library("buffer_libevent", ("event_core",))
+    library = LIBEVENT.loaded()
     library.buffer_libevent.restype = ctypes.c_void_p
-    library.buffer_libevent_version.restype = ctypes.c_char_p
     return library
 
 
@@ -392,135 +381,75 @@ def python_cases(scale: int) -> list[Case]:
     ]  # fmt: skip
 
 
-def measure(cases: list[Case], rounds: int) -> dict[str, dict[str, Samples]]:
-    """Returns samples by case and peer. The peers take turns, and the first one in a round changes."""
-    samples = {case.name: {name: Samples() for name in case.peers} for case in cases}
+class Buffer(Benchmark):
+    """The benchmark."""
+
+    name = "buffer"
+    title = "buffers: add, drain, move, search, send"
+    peers = ("libevent", "bytearray", "floor")
+    parts = (LIBEVENT, WORK, CYEVENT)
+    rounds = (15, 5)
+    options = (
+        Option("--scale", 1, 16, "divides the work", positive),
+        Option("--only", "", "", "cases with this text in their names", str),
+        Option("--directory", tempfile.gettempdir(), tempfile.gettempdir(), "for the file", str),
+    )
+    table = Layout()
+    lead = "Processor time; medians of {rounds} rounds, work divided by {scale}."
+
+    def check(self, options: argparse.Namespace) -> None:
+        """See Benchmark."""
+        if options.scale > 64:
+            raise ValueError("--scale is at most 64")
+
+    def run(self, options: argparse.Namespace) -> Iterator[Figure]:
+        """See Benchmark."""
+        native = Native(options.scale)
+        transfer = FileToSocket(native, Path(options.directory))
+        try:
+            groups = {"C": native_cases(native, transfer), "Python": python_cases(options.scale)}
+            for group, cases in groups.items():
+                chosen = [case for case in cases if options.only in case.name]
+                yield from measure(group, chosen, options.rounds)
+        finally:
+            transfer.close()
+
+
+def measure(group: str, cases: list[Case], rounds: int) -> Iterator[Figure]:
+    """Yields a figure for each case."""
+    figures = [
+        Figure(
+            group,
+            case.name,
+            "cpu",
+            dict.fromkeys(("cpu", "user", "system"), case.unit),
+            reference=case.peers[0],
+            floor=next((name for name in case.peers if name in FLOORS), None),
+            targets=case.target,
+        )
+        for case in cases
+    ]
+    clocks: dict[tuple[str, str], list[Clock]] = {}
     for number in range(rounds):
         began = time.monotonic()
-        for case in cases:
-            turn = number % len(case.peers)
-            for name in case.peers[turn:] + case.peers[:turn]:
+        for case, figure in zip(cases, figures, strict=True):
+            for name in in_turns(case.peers, number):
                 clock, operations = case.run(name)
-                samples[case.name][name].add(clock, operations)
-        _results.progress(f"round {number + 1}/{rounds}: {time.monotonic() - began:.1f} s")
-    return samples
-
-
-# --- telling --------------------------------------------------------------------------------------
-
-
-def as_json(cases: list[Case], samples: dict[str, dict[str, Samples]]) -> dict[str, Any]:
-    """Returns everything that was measured."""
-    return {
-        case.name: {
-            "unit": case.unit,
-            "peers": {
-                name: {
-                    "cpu": _stats.summary(peer.total),
-                    "user": _stats.summary(peer.user),
-                    "system": _stats.summary(peer.system),
-                    "samples": {"cpu": peer.total, "user": peer.user, "system": peer.system},
-                }
-                for name, peer in samples[case.name].items()
-            },
-            "ratios": {
-                name: {
-                    "of_medians": _stats.ratio(
-                        samples[case.name]["cyevent"].total, samples[case.name][name].total
-                    ),
-                    "of_rounds": _stats.summary(
-                        _stats.round_ratios(
-                            samples[case.name]["cyevent"].total, samples[case.name][name].total
-                        )
-                    ),
-                    "target": case.target.get(name),
-                }
-                for name in case.peers
-                if name != "cyevent"
-            },
-        }
-        for case in cases
-    }
-
-
-def table(document: dict[str, Any]) -> str:
-    """Returns the figures: a line for each peer of a case."""
-    rows = []
-    for name, case in document.items():
-        ours = case["peers"]["cyevent"]
-        for peer, ratio in case["ratios"].items():
-            theirs = case["peers"][peer]
-            spread, target = ratio["of_rounds"], ratio["target"]
-            rows.append(
-                [
-                    f"{name} ({case['unit']})",
-                    peer,
-                    *(_stats.format_number(theirs[kind]["median"]) for kind in ("cpu", "user", "system")),
-                    *(_stats.format_number(ours[kind]["median"]) for kind in ("cpu", "user", "system")),
-                    _stats.format_ratio(ratio["of_medians"]),
-                    f"{spread['q1']:.2f}-{spread['q3']:.2f}",
-                    f"{target:.2f}x" if target is not None else "-",
-                ]
-            )  # fmt: skip
-    header = ["CPU per operation", "peer", "its", "user", "sys", "cyevent", "user", "sys"]
-    return _stats.table([*header, "ratio", "quartiles", "target"], rows)
-
-
-def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    """Returns the command line's options."""
-    parser = argparse.ArgumentParser(prog="python -m perf.buffer", description=__doc__)
-    parser.add_argument("--rounds", type=int, help="default: 15, with --quick 3")
-    parser.add_argument("--scale", type=int, help="divides the work (default: 1, with --quick 16)")
-    parser.add_argument("--only", default="", metavar="TEXT", help="cases with TEXT in their names")
-    parser.add_argument(
-        "--directory", type=Path, default=Path(tempfile.gettempdir()), help="where the file is made"
-    )
-    parser.add_argument(
-        "--json", type=Path, default=_results.DEFAULT_DIRECTORY / "buffer.json", metavar="FILE"
-    )
-    parser.add_argument("--quick", action="store_true", help="less work, fewer rounds")
-    options = parser.parse_args(arguments)
-    if options.rounds is None:
-        options.rounds = 3 if options.quick else 15
-    if options.scale is None:
-        options.scale = 16 if options.quick else 1
-    if options.rounds < 1 or not 1 <= options.scale <= 64:
-        parser.error("at least 1 round, and a scale of 1 to 64")
-    return options
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Measures, prints the table, writes the JSON."""
-    options = parse(arguments)
-    try:
-        version = libevent_library().buffer_libevent_version().decode()
-        native = Native(options.scale)
-    except _build.BuildError as error:
-        print(f"perf.buffer: {error}", file=sys.stderr)
-        return 1
-    document: dict[str, Any] = {
-        "benchmark": "buffer",
-        "machine": _results.machine(),
-        "versions": _results.versions(version),
-        "parameters": {"rounds": options.rounds, "scale": options.scale, "batch": BATCH},
-    }
-    began = time.monotonic()
-    transfer = FileToSocket(native, options.directory)
-    try:
-        cases = native_cases(native, transfer) + python_cases(options.scale)
-        cases = [case for case in cases if options.only in case.name]
-        samples = measure(cases, options.rounds)
-    finally:
-        transfer.close()
-    document["load_average_after"] = os.getloadavg()
-    document["seconds"] = round(time.monotonic() - began, 1)
-    document["cases"] = as_json(cases, samples)
-    print(f"Median of {options.rounds} rounds, work divided by {options.scale}.\n")
-    print(table(document["cases"]))
-    _results.write_json(options.json, document)
-    _results.progress(f"{document['seconds']} s; wrote {options.json}")
-    return 0
+                figure.add(name, cpu=clock.total / operations)
+                clocks.setdefault((case.name, name), []).append(clock)
+        seconds = time.monotonic() - began
+        _results.progress(
+            f"{group}: round {number + 1} of {rounds}: {seconds:.1f} s", fleeting=True
+        )
+    for figure in figures:
+        for name in figure.samples:
+            taken = clocks[figure.name, name]
+            user, system = (
+                sum(part) for part in zip(*(clock.ticks for clock in taken), strict=True)
+            )
+            figure.split(name, user, system)
+        yield figure
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(Buffer()))

@@ -8,18 +8,20 @@ but for their system calls.
 
 from __future__ import annotations
 
-import argparse
 import os
 import socket
 import sys
 import threading
 import time
-from collections.abc import Callable
-from pathlib import Path
+from argparse import Namespace
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from perf import _build, _results, _stats
+from perf import _build
+from perf._report import Layout
+from perf._suite import Benchmark, Figure, Option, main, positive
 
+CYEVENT = _build.Part("module", "parallel_cyevent")
 PAIRS = 16
 
 
@@ -84,91 +86,56 @@ def throughput(loops: list[Any], count: int) -> float:
     return len(loops) * count / (time.perf_counter() - began)
 
 
-def run_group(loops: list[Any], count: int, rounds: int) -> dict[str, list[float]]:
-    """Returns the throughput of one and of all, by round; they take turns."""
-    samples: dict[str, list[float]] = {"one": [], "all": []}
-    for number in range(rounds + 1):
-        one, several = throughput(loops[:1], count), throughput(loops, count)
-        # The first round warms up.
-        if number:
-            samples["one"].append(one)
-            samples["all"].append(several)
-    return samples
+class Parallel(Benchmark):
+    """The benchmark."""
 
-
-def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    """Returns the command line's options."""
-    parser = argparse.ArgumentParser(prog="python -m perf.parallel", description=__doc__)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--count", type=int, help="callbacks a thread and round (default: 300000)")
-    parser.add_argument("--rounds", type=int, help="default: 11, with --quick 3")
-    parser.add_argument("--work", type=int, default=0, help="bytes that a C callback sums up")
-    parser.add_argument(
-        "--json", type=Path, default=_results.DEFAULT_DIRECTORY / "parallel.json", metavar="FILE"
+    name = "parallel"
+    title = "isolated bases in threads"
+    peers = ("itself",)
+    parts = (CYEVENT,)
+    rounds = (11, 5)
+    options = (
+        Option("--threads", 2, 2, "how many", positive),
+        Option("--count", 300_000, 30_000, "C callbacks a thread and round", positive),
+        Option("--work", 0, 0, "bytes that a C callback sums up"),
     )
-    parser.add_argument("--quick", action="store_true", help="fewer rounds and callbacks")
-    options = parser.parse_args(arguments)
-    if options.count is None:
-        options.count = 30_000 if options.quick else 300_000
-    if options.rounds is None:
-        options.rounds = 3 if options.quick else 11
-    if min(options.threads, options.rounds) < 1 or options.count < 100 or options.work < 0:
-        parser.error("at least 1 thread, 1 round and 100 callbacks")
-    return options
+    table = Layout(wide=True)
+    lead = "Callbacks a second of {threads} threads together, beside those of one."
 
+    def check(self, options: Namespace) -> None:
+        """See Benchmark."""
+        if options.count < 100 or options.work < 0:
+            raise ValueError("at least 100 callbacks")
 
-def main(arguments: list[str] | None = None) -> int:
-    """Measures, prints the table, writes the JSON."""
-    options = parse(arguments)
-    try:
+    def run(self, options: Namespace) -> Iterator[Figure]:
+        """See Benchmark."""
         native = _build.cython_module("parallel_cyevent")
-    except _build.BuildError as error:
-        print(f"perf.parallel: {error}", file=sys.stderr)
-        return 1
-    names = ("threads", "count", "rounds", "work")
-    document: dict[str, Any] = {
-        "benchmark": "parallel",
-        "machine": _results.machine(),
-        "versions": _results.versions(),
-        "parameters": {name: getattr(options, name) for name in names},
-    }
-    began = time.monotonic()
-    python = [PythonLoop() for _ in range(options.threads)]
-    groups = {
-        "C callbacks": ([native.Loop(options.work) for _ in python], options.count),
-        "Python callbacks": (python, options.count // 3),
-    }
-    rows = []
-    for name, (loops, count) in groups.items():
-        samples = run_group(loops, count, options.rounds)
-        ratio = _stats.ratio(samples["all"], samples["one"])
-        spread = _stats.summary(_stats.round_ratios(samples["all"], samples["one"]))
-        document[name] = {
-            "per_second": samples,
-            "summary": {key: _stats.summary(values) for key, values in samples.items()},
-            "ratio": ratio,
+        python = [PythonLoop() for _ in range(options.threads)]
+        groups = {
+            "C callbacks": ([native.Loop(options.work) for _ in python], options.count),
+            "Python callbacks": (python, max(100, options.count // 3)),
         }
-        medians = [_stats.summary(samples[key])["median"] for key in ("one", "all")]
-        rows.append(
-            [name, *(_stats.format_number(median) for median in medians)]
-            + [_stats.format_ratio(ratio), f"{spread['q1']:.2f}-{spread['q3']:.2f}"]
-        )
-    for loop in python:
-        loop.close()
-    document["load_average_after"] = os.getloadavg()
-    document["seconds"] = round(time.monotonic() - began, 1)
-    header = [
-        "callbacks a second",
-        "one thread",
-        f"{options.threads} threads",
-        "ratio",
-        "quartiles",
-    ]
-    print(_stats.table(header, rows))
-    _results.write_json(options.json, document)
-    _results.progress(f"{document['seconds']} s; wrote {options.json}")
-    return 0
+        several = f"{options.threads} threads"
+        for name, (loops, count) in groups.items():
+            figure = Figure(
+                "throughput",
+                name,
+                "rate",
+                {"rate": "1/s"},
+                reference="one thread",
+                subjects=(several,),
+                parameters={"threads": options.threads, "work": options.work},
+            )
+            for number in range(options.rounds + 1):
+                one, all_of_them = throughput(loops[:1], count), throughput(loops, count)
+                # The first round warms up.
+                if number:
+                    figure.add("one thread", rate=one)
+                    figure.add(several, rate=all_of_them)
+            yield figure
+        for loop in python:
+            loop.close()
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(Parallel()))

@@ -21,13 +21,18 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from perf import _build, _chain_python, _results, _stats
+from perf import _build, _chain_python, _results
+from perf._report import Layout
+from perf._suite import Benchmark, Figure, Option, in_turns, main, positive
 
 PEERS = ("libevent", "cyevent")
 FAR = 10_000_000  # microseconds; what is set to this and later is never due
 SPREAD = 1_000_000_000
 SETTLE = 0.03  # seconds; longer than any clock's tick
 OPERATIONS = ("add", "reschedule", "expire", "delete, random order", "delete, order of adding")
+SUMS = ("add + delete, random order", "add + delete, order of adding")
+LIBEVENT = _build.Part("library", "timers_libevent", ("event_core",))
+CYEVENT = _build.Part("module", "timers_cyevent")
 
 
 class Plan:
@@ -128,9 +133,8 @@ class CyeventTimers:
 
 def libevent_library() -> ctypes.CDLL:
     """Returns libevent's half with its functions declared."""
-    library = _build.shared_library("timers_libevent", ("event_core",))
+    library = LIBEVENT.loaded()
     number, pointer, long = ctypes.c_int, ctypes.c_void_p, ctypes.c_int64
-    library.timers_version.restype = ctypes.c_char_p
     library.timers_struct_size.restype = ctypes.c_long
     library.timers_open.argtypes, library.timers_open.restype = [number], pointer
     library.timers_close.argtypes, library.timers_close.restype = [pointer], None
@@ -150,40 +154,52 @@ def open_timers(name: str, n: int) -> LibeventTimers | CyeventTimers:
 # --- C callbacks --------------------------------------------------------------------------------
 
 
-def run_native(plan: Plan, rounds: int) -> dict[str, dict[str, list[float]]]:
-    """Returns nanoseconds per timer by operation, peer and round."""
-    samples = {name: {peer: [] for peer in PEERS} for name in OPERATIONS}
+def run_native(plan: Plan, rounds: int) -> Iterator[Figure]:
+    """Yields a figure for each operation, nanoseconds per timer."""
+    figures = {
+        name: Figure(
+            "C",
+            name,
+            "time",
+            {"time": "ns"},
+            reference="libevent",
+            targets={"libevent": 0.7},
+            parameters={"timers": plan.n},
+            headline=name not in OPERATIONS[3:],
+        )
+        for name in (*OPERATIONS, *SUMS)
+    }
     peers = {name: open_timers(name, plan.n) for name in PEERS}
     n, due = plan.n, plan.due
 
-    def each(operation: str | None, count: int, act: Callable[[Any], int], flip: bool) -> None:
-        for name in reversed(PEERS) if flip else PEERS:
+    def each(operation: str | None, count: int, act: Callable[[Any], int]) -> None:
+        for name in in_turns(PEERS, number):
             took = act(peers[name]) / count
             if operation is not None:
-                samples[operation][name].append(took)
+                figures[operation].add(name, time=took)
 
     for number in range(rounds):
         began = time.monotonic()
-        flip = number % 2 == 1
-        each("add", n, lambda peer: peer.add(None, plan.timeouts, n), flip)
-        each("reschedule", n, lambda peer: peer.add(plan.order, plan.others, n), flip)
+        each("add", n, lambda peer: peer.add(None, plan.timeouts, n))
+        each("reschedule", n, lambda peer: peer.add(plan.order, plan.others, n))
         # The others stay pending meanwhile.
-        each(None, due, lambda peer: peer.add(plan.order, plan.soon, due), flip)
+        each(None, due, lambda peer: peer.add(plan.order, plan.soon, due))
         time.sleep(SETTLE)
-        each("expire", due, lambda peer: peer.expire(due), flip)
-        each(None, due, lambda peer: peer.add(plan.order, plan.others, due), flip)
-        each("delete, random order", n, lambda peer: peer.delete(plan.order, n), flip)
-        each(None, n, lambda peer: peer.add(None, plan.timeouts, n), flip)
-        each("delete, order of adding", n, lambda peer: peer.delete(None, n), flip)
-        _results.progress(f"C round {number + 1}/{rounds}: {time.monotonic() - began:.1f} s")
+        each("expire", due, lambda peer: peer.expire(due))
+        each(None, due, lambda peer: peer.add(plan.order, plan.others, due))
+        each("delete, random order", n, lambda peer: peer.delete(plan.order, n))
+        each(None, n, lambda peer: peer.add(None, plan.timeouts, n))
+        each("delete, order of adding", n, lambda peer: peer.delete(None, n))
+        for name in PEERS:
+            added = figures["add"].values(name)[-1]
+            for whole in SUMS:
+                deleted = figures[whole.removeprefix("add + ")].values(name)[-1]
+                figures[whole].add(name, time=added + deleted)
+        seconds = time.monotonic() - began
+        _results.progress(f"C, round {number + 1} of {rounds}: {seconds:.1f} s", fleeting=True)
     for peer in peers.values():
         peer.close()
-    for delete in OPERATIONS[-2:]:
-        samples[f"add + {delete}"] = {
-            peer: [a + b for a, b in zip(samples["add"][peer], samples[delete][peer], strict=True)]
-            for peer in PEERS
-        }
-    return samples
+    yield from figures.values()
 
 
 # --- memory -------------------------------------------------------------------------------------
@@ -208,14 +224,23 @@ def memory_of(name: str, n: int) -> dict[str, float]:
     return {"bytes_per_timer": grown / n, "struct_bytes": timers.struct_size}
 
 
-def run_memory(n: int) -> dict[str, dict[str, float]]:
-    """Returns memory_of() each peer, in a process of its own."""
-    found = {}
-    for name in PEERS:
-        command = [sys.executable, "-m", "perf.timers", "--memory-of", name, "--timers", str(n)]
-        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-        found[name] = json.loads(done.stdout)
-    return found
+def run_memory(n: int, rounds: int) -> Figure:
+    """Returns memory_of() each peer, in a process of its own each time."""
+    figure = Figure(
+        "memory",
+        "a pending timer",
+        "memory",
+        {"memory": "bytes", "struct": "bytes"},
+        reference="libevent",
+        parameters={"timers": n},
+    )
+    for number in range(rounds):
+        for name in in_turns(PEERS, number):
+            command = [sys.executable, "-m", "perf.timers", "--memory-of", name, "--timers", str(n)]
+            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+            found = json.loads(done.stdout)
+            figure.add(name, memory=found["bytes_per_timer"], struct=found["struct_bytes"])
+    return figure
 
 
 # --- Python callbacks ---------------------------------------------------------------------------
@@ -282,21 +307,32 @@ class AsyncioScheduler:
         self.loop.close()
 
 
-def run_python(n: int, rounds: int) -> dict[str, dict[str, list[float]]]:
-    """Returns nanoseconds per timer by operation, peer and round. A cancel includes a turn of
-    the loop, because asyncio and uvloop put their part of the work off until then."""
+def run_python(n: int, rounds: int) -> Iterator[Figure]:
+    """Yields a figure for each operation, nanoseconds per timer. A cancel includes a turn of the loop,
+    because asyncio and uvloop put their part of the work off until then."""
     plan = Plan(n)
     delays = [timeout / 1e6 for timeout in plan.timeouts]
-    schedulers = {
+    schedulers: dict[str, Any] = {
         "cyevent": CyeventScheduler(),
         "asyncio": AsyncioScheduler(asyncio.new_event_loop()),
     }
     uvloop = _chain_python.uvloop_module()
     if uvloop is not None:
         schedulers["uvloop"] = AsyncioScheduler(uvloop.new_event_loop())
-    samples = {name: {peer: [] for peer in schedulers} for name in ("start", "cancel")}
-    for _ in range(rounds):
-        for name, scheduler in schedulers.items():
+    figures = {
+        name: Figure(
+            "Python",
+            name,
+            "time",
+            {"time": "ns"},
+            reference="uvloop",
+            parameters={"timers": n},
+        )
+        for name in ("start", "cancel")
+    }
+    for number in range(rounds):
+        for name in in_turns(schedulers, number):
+            scheduler = schedulers[name]
             gc.collect()
             scheduler.turn()
             start = time.perf_counter_ns()
@@ -308,119 +344,54 @@ def run_python(n: int, rounds: int) -> dict[str, dict[str, list[float]]]:
             timers.clear()
             scheduler.turn()
             cancelled = time.perf_counter_ns()
-            samples["start"][name].append((started - start) / n)
-            samples["cancel"][name].append((cancelled - cancel) / n)
+            figures["start"].add(name, time=(started - start) / n)
+            figures["cancel"].add(name, time=(cancelled - cancel) / n)
     for scheduler in schedulers.values():
         scheduler.close()
-    return samples
+    yield from figures.values()
 
 
-# --- telling ------------------------------------------------------------------------------------
+class Timers(Benchmark):
+    """The benchmark."""
 
-
-def _as_json(samples: dict[str, dict[str, list[float]]], reference: str) -> dict[str, Any]:
-    return {
-        operation: {
-            "peers": {
-                name: {"summary_ns": _stats.summary(values), "samples_ns": values}
-                for name, values in peers.items()
-            },
-            "ratio": _stats.ratio(peers["cyevent"], peers[reference])
-            if reference in peers
-            else None,
-        }
-        for operation, peers in samples.items()
-    }
-
-
-def _table(title: str, samples: dict[str, dict[str, list[float]]], references: list[str]) -> str:
-    names = [*references, "cyevent"]
-    header = [title, *names, *(f"/{reference}" for reference in references), "quartiles"]
-    rows = []
-    for operation, peers in samples.items():
-        spread = _stats.summary(_stats.round_ratios(peers["cyevent"], peers[references[0]]))
-        rows.append(
-            [operation]
-            + [_stats.format_number(_stats.summary(peers[name])["median"]) for name in names]
-            + [
-                _stats.format_ratio(_stats.ratio(peers["cyevent"], peers[reference]))
-                for reference in references
-            ]
-            + [f"{spread['q1']:.2f}-{spread['q3']:.2f}"]
-        )
-    return _stats.table(header, rows)
-
-
-def _memory_table(memory: dict[str, dict[str, float]]) -> str:
-    rows = []
-    for key, title in (("bytes_per_timer", "pending timer"), ("struct_bytes", "struct event")):
-        values = [memory[name][key] for name in PEERS]
-        rows.append([title, *(f"{value:.0f}" for value in values), f"{values[1] / values[0]:.2f}x"])
-    return _stats.table(["bytes", *PEERS, "ratio"], rows)
-
-
-def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    """Returns the command line's options."""
-    parser = argparse.ArgumentParser(prog="python -m perf.timers", description=__doc__)
-    parser.add_argument("--timers", type=int, help="pending ones (default: 1000000)")
-    parser.add_argument("--python-timers", type=int, help="the same in Python (default: 100000)")
-    parser.add_argument("--rounds", type=int, help="default: 11, with --quick 3")
-    parser.add_argument(
-        "--json", type=Path, default=_results.DEFAULT_DIRECTORY / "timers.json", metavar="FILE"
+    name = "timers"
+    title = "timers among many pending ones"
+    peers = ("libevent", "uvloop", "asyncio")
+    parts = (LIBEVENT, CYEVENT)
+    rounds = (11, 5)
+    options = (
+        Option("--timers", 1_000_000, 100_000, "pending ones", positive),
+        Option("--python-timers", 100_000, 50_000, "the same in Python", positive),
+        Option("--memory-rounds", 5, 5, "fresh processes whose memory is looked at", positive),
+        Option("--memory-of", None, None, "print the memory of this peer's timers only", str),
     )
-    parser.add_argument("--quick", action="store_true", help="fewer rounds, 100000 timers")
-    parser.add_argument("--memory-of", choices=PEERS, help=argparse.SUPPRESS)
-    options = parser.parse_args(arguments)
-    if options.timers is None:
-        options.timers = 100_000 if options.quick else 1_000_000
-    if options.python_timers is None:
-        options.python_timers = min(100_000, options.timers)
-    if options.rounds is None:
-        options.rounds = 3 if options.quick else 11
-    if min(options.timers, options.python_timers) < 10 or options.rounds < 1:
-        parser.error("at least 10 timers and 1 round")
-    return options
+    table = Layout(wide=True)
+    lead = "{timers} pending timers, in Python {python_timers}; medians of {rounds} rounds."
 
+    def check(self, options: argparse.Namespace) -> None:
+        """See Benchmark."""
+        if min(options.timers, options.python_timers) < 10:
+            raise ValueError("at least 10 timers")
+        if options.memory_of not in (None, *PEERS):
+            raise ValueError(f"--memory-of: one of {', '.join(PEERS)}")
 
-def main(arguments: list[str] | None = None) -> int:
-    """Measures, prints the tables, writes the JSON."""
-    options = parse(arguments)
-    if options.memory_of is not None:
+    def instead(self, options: argparse.Namespace) -> int | None:
+        """See Benchmark."""
+        if options.memory_of is None:
+            return None
         print(json.dumps(memory_of(options.memory_of, options.timers)))
         return 0
-    try:
-        version = libevent_library().timers_version().decode()
-        _build.cython_module("timers_cyevent")
-    except _build.BuildError as error:
-        print(f"perf.timers: {error}", file=sys.stderr)
-        return 1
-    document = {
-        "benchmark": "timers",
-        "machine": _results.machine(),
-        "versions": _results.versions(version),
-        "parameters": {
-            name: getattr(options, name) for name in ("timers", "python_timers", "rounds")
-        },
-    }
-    began = time.monotonic()
-    memory = run_memory(options.timers)
-    native = run_native(Plan(options.timers), options.rounds)
-    _results.progress("Python timers")
-    python = run_python(options.python_timers, options.rounds)
-    document["load_average_after"] = os.getloadavg()
-    document["seconds"] = round(time.monotonic() - began, 1)
-    document["memory"] = memory
-    document["c"] = _as_json(native, "libevent")
-    document["python"] = _as_json(python, "uvloop")
-    references = [name for name in ("uvloop", "asyncio") if name in python["start"]]
-    print(f"{options.timers} pending timers; median of {options.rounds} rounds.\n")
-    print(_table("ns per timer, C", native, ["libevent"]) + "\n")
-    print(_memory_table(memory) + "\n")
-    print(_table(f"ns per timer, Python, {options.python_timers}", python, references))
-    _results.write_json(options.json, document)
-    _results.progress(f"{document['seconds']} s; wrote {options.json}")
-    return 0
+
+    def run(self, options: argparse.Namespace) -> Iterator[Figure]:
+        """See Benchmark."""
+        _results.progress("memory")
+        memory = run_memory(options.timers, options.memory_rounds)
+        _results.progress("C")
+        yield from run_native(Plan(options.timers), options.rounds)
+        yield memory
+        _results.progress("Python")
+        yield from run_python(options.python_timers, options.rounds)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(Timers()))

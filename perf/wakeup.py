@@ -12,26 +12,27 @@ handshake on a loop that has nothing else to wake for.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import ctypes
 import itertools
-import os
 import random
 import resource
 import sys
 import threading
 import time
-from collections.abc import Callable
-from pathlib import Path
+from argparse import Namespace
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from perf import _build, _chain_python, _results, _stats
+from perf import _build, _chain_python, _results
+from perf._report import Layout
+from perf._suite import Benchmark, Figure, Option, in_turns, main, names, positive
 
 LIMIT = 30.0  # seconds after which a wake-up counts as lost
-PARTS = ("cpu", "user", "system", "wall")
+UNITS = {"cpu": "us", "user": "us", "system": "us", "wall": "us", "callbacks": ""}
 FLOOD = 1000  # the length of a burst
-FLOODS = {"c": 100, "python": 10}  # how many times as many wake-ups a flood has
+LIBEVENT = _build.Part("library", "wakeup_libevent", ("event_core", "event_pthreads"))
+CYEVENT = _build.Part("module", "wakeup_cyevent")
 
 
 class LostError(Exception):
@@ -82,9 +83,8 @@ def _checked(calls: int) -> int:
 
 def libevent_library() -> ctypes.CDLL:
     """Returns libevent's half with its functions declared."""
-    library = _build.shared_library("wakeup_libevent", ("event_core", "event_pthreads"))
+    library = LIBEVENT.loaded()
     pointer, long = ctypes.c_void_p, ctypes.c_long
-    library.wakeup_version.restype = ctypes.c_char_p
     library.wakeup_open.argtypes, library.wakeup_open.restype = [], pointer
     library.wakeup_close.argtypes, library.wakeup_close.restype = [pointer], None
     library.wakeup_run.argtypes, library.wakeup_run.restype = [pointer, long, long], long
@@ -229,7 +229,7 @@ def python_peers() -> dict[str, Any]:
     peers: dict[str, Any] = {
         "asyncio": AsyncioWakeup(asyncio.SelectorEventLoop()),
         "cyevent": CyeventCallSoon(),
-        "activate": CyeventActivate(),
+        "cyevent activate": CyeventActivate(),
     }
     uvloop = _chain_python.uvloop_module()
     if uvloop is not None:
@@ -242,37 +242,49 @@ def python_peers() -> dict[str, Any]:
 
 def measure(peer: Any, count: int, burst: int) -> dict[str, float]:
     """Returns microseconds per wake-up of the whole process, and callbacks per wake-up."""
-    before, began = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()
+    cpu, began = time.process_time(), time.perf_counter()
     calls = peer.run(count, burst)
-    wall, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_SELF)
-    user, system = after.ru_utime - before.ru_utime, after.ru_stime - before.ru_stime
-    scale = 1e6 / count
-    return {
-        "cpu": (user + system) * scale,
-        "user": user * scale,
-        "system": system * scale,
-        "wall": wall * scale,
-        "callbacks": calls / count,
-    }
+    wall, cpu = time.perf_counter() - began, time.process_time() - cpu
+    return {"cpu": cpu * 1e6 / count, "wall": wall * 1e6 / count, "callbacks": calls / count}
+
+
+def _parts() -> tuple[float, float]:
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime, usage.ru_stime
 
 
 def run_group(
-    peers: dict[str, Any], counts: dict[str, int], rounds: int
-) -> dict[str, dict[str, dict[str, list[float]]]]:
-    """Returns samples by way, peer and part; the peers take turns."""
-    samples: dict[str, dict[str, dict[str, list[float]]]] = {
-        way: {peer: {} for peer in peers} for way in counts
+    group: str, peers: dict[str, Any], counts: dict[str, int], rounds: int
+) -> Iterator[Figure]:
+    """Yields a figure for each way of waking; the peers take turns."""
+    figures = {
+        way: Figure(
+            GROUPS[group],
+            way,
+            "cpu",
+            UNITS,
+            reference="libevent" if group == "c" else "uvloop",
+            subjects=("cyevent", "cyevent activate"),
+            parameters={"count": count},
+        )
+        for way, count in counts.items()
     }
+    parts: dict[tuple[str, str], list[float]] = {}
+    # The first round warms up.
     for number in range(rounds + 1):
+        _results.progress(f"{GROUPS[group]}: round {number} of {rounds}", fleeting=True)
         for way, count in counts.items():
-            for name, peer in peers.items():
-                sample = measure(peer, count, 1 if way == "ping-pong" else FLOOD)
-                # The first round warms up.
+            for name in in_turns(peers, number):
+                before = _parts()
+                sample = measure(peers[name], count, 1 if way == "ping-pong" else FLOOD)
                 if number:
-                    for part, value in sample.items():
-                        samples[way][name].setdefault(part, []).append(value)
-        _results.progress(f"round {number} of {rounds}", end="\r" if number < rounds else "\n")
-    return samples
+                    figures[way].add(name, **sample)
+                    total = parts.setdefault((way, name), [0.0, 0.0])
+                    for i, (part, earlier) in enumerate(zip(_parts(), before, strict=True)):
+                        total[i] += part - earlier
+    for (way, name), (user, system) in parts.items():
+        figures[way].split(name, user, system)
+    yield from figures.values()
 
 
 def run_lossless(peers: dict[str, Any], total: int) -> int:
@@ -290,124 +302,65 @@ def run_lossless(peers: dict[str, Any], total: int) -> int:
                 print(f"{name}: a wake-up was lost among {done + count}")
                 return 1
             done += count
-            _results.progress(f"{name}: {done} of {total}", end="\r")
+            _results.progress(f"{name}: {done} of {total}", fleeting=True)
         seconds = time.monotonic() - began
         print(f"{name}: {done} wake-ups, {calls} callbacks counted, none lost, {seconds:.0f} s")
     return 0
 
 
-# --- telling ------------------------------------------------------------------------------------
+GROUPS = {"c": "C callbacks", "python": "Python callbacks"}
+FLOODS = {"c": 100, "python": 10}  # how many times as many wake-ups a flood has
 
 
-def _table(
-    title: str, samples: dict[str, dict[str, dict[str, list[float]]]], reference: str
-) -> str:
-    header = [title, *PARTS, f"cpu/{reference}", "user", "system", "quartiles"]
-    rows = []
-    for way, peers in samples.items():
-        against = peers.get(reference)
-        for name, parts in peers.items():
-            row = [f"{way}, {name}"]
-            row += [_stats.format_number(_stats.summary(parts[part])["median"]) for part in PARTS]
-            if against is None or name == reference:
-                row += ["-"] * 4
-            else:
-                row += [
-                    _stats.format_ratio(_stats.ratio(parts[part], against[part]))
-                    for part in ("cpu", "user", "system")
-                ]
-                spread = _stats.summary(_stats.round_ratios(parts["cpu"], against["cpu"]))
-                row.append(f"{spread['q1']:.2f}-{spread['q3']:.2f}")
-            rows.append(row)
-    return _stats.table(header, rows)
+class Wakeup(Benchmark):
+    """The benchmark."""
 
-
-def _as_json(
-    samples: dict[str, dict[str, dict[str, list[float]]]], reference: str
-) -> dict[str, Any]:
-    return {
-        way: {
-            name: {
-                "summary_us": {part: _stats.summary(parts[part]) for part in PARTS},
-                "samples_us": parts,
-                "cpu_ratio": _stats.ratio(parts["cpu"], peers[reference]["cpu"])
-                if reference in peers
-                else None,
-            }
-            for name, parts in peers.items()
-        }
-        for way, peers in samples.items()
-    }
-
-
-def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    """Returns the command line's options."""
-    parser = argparse.ArgumentParser(prog="python -m perf.wakeup", description=__doc__)
-    parser.add_argument("--count", type=int, help="wake-ups a round (default: 50000)")
-    parser.add_argument("--rounds", type=int, help="default: 15, with --quick 3")
-    parser.add_argument("--groups", default="c,python", help="c, python or both")
-    parser.add_argument("--lossless", type=int, metavar="N", help="only look for lost wake-ups")
-    parser.add_argument(
-        "--json", type=Path, default=_results.DEFAULT_DIRECTORY / "wakeup.json", metavar="FILE"
+    name = "wakeup"
+    title = "waking a loop from another thread"
+    peers = ("libevent", "uvloop", "asyncio")
+    parts = (LIBEVENT, CYEVENT)
+    rounds = (15, 5)
+    options = (
+        Option("--count", 50_000, 5_000, "wake-ups a round", positive),
+        Option("--groups", tuple(GROUPS), tuple(GROUPS), "whose callbacks", names(*GROUPS)),
+        Option("--lossless", 0, 0, "look for lost wake-ups among so many, and measure nothing"),
     )
-    parser.add_argument("--quick", action="store_true", help="fewer rounds and wake-ups")
-    options = parser.parse_args(arguments)
-    options.groups = options.groups.split(",")
-    if options.count is None:
-        options.count = 5_000 if options.quick else 50_000
-    if options.rounds is None:
-        options.rounds = 3 if options.quick else 15
-    if not set(options.groups) <= {"c", "python"}:
-        parser.error("--groups takes c, python or both")
-    if options.count < 100 or options.rounds < 1:
-        parser.error("at least 100 wake-ups and 1 round")
-    return options
+    table = Layout(metrics=("cpu", "user", "system", "wall"), ratios=("user", "system"))
+    lead = "{count} wake-ups a round and more in a flood; processor time of both threads for one."
 
+    def check(self, options: Namespace) -> None:
+        """See Benchmark."""
+        if options.count < 100:
+            raise ValueError("at least 100 wake-ups")
 
-def main(arguments: list[str] | None = None) -> int:
-    """Measures, prints the tables, writes the JSON."""
-    options = parse(arguments)
-    try:
-        version = libevent_library().wakeup_version().decode()
-        _build.cython_module("wakeup_cyevent")
-    except _build.BuildError as error:
-        print(f"perf.wakeup: {error}", file=sys.stderr)
-        return 1
-    groups: dict[str, tuple[dict[str, Any], str]] = {}
-    if "c" in options.groups:
-        groups["c"] = {"libevent": LibeventWakeup(), "cyevent": CyeventWakeup()}, "libevent"
-    if "python" in options.groups:
-        groups["python"] = python_peers(), "uvloop"
-    if options.lossless is not None:
+    def instead(self, options: Namespace) -> int | None:
+        """See Benchmark."""
+        if not options.lossless:
+            return None
         ours = {
             f"{group}, {name}": peer
-            for group, (peers, _) in groups.items()
-            for name, peer in peers.items()
-            if name in ("cyevent", "activate")
+            for group in options.groups
+            for name, peer in _peers_of(group).items()
+            if name.startswith("cyevent")
         }
         return run_lossless(ours, options.lossless)
-    document = {
-        "benchmark": "wakeup",
-        "machine": _results.machine(),
-        "versions": _results.versions(version),
-        "parameters": {"count": options.count, "rounds": options.rounds, "burst": FLOOD},
-    }
-    began = time.monotonic()
-    print(f"{options.count} wake-ups a round and more in a flood; {options.rounds} rounds.\n")
-    for group, (peers, reference) in groups.items():
-        # Long enough for the system's accounting, which may count in ticks.
-        counts = {"ping-pong": options.count, "flood": options.count * FLOODS[group]}
-        samples = run_group(peers, counts, options.rounds)
-        document[group] = _as_json(samples, reference)
-        print(_table(f"us per wake-up, {group}", samples, reference) + "\n", flush=True)
-        for peer in peers.values():
-            peer.close()
-    document["load_average_after"] = os.getloadavg()
-    document["seconds"] = round(time.monotonic() - began, 1)
-    _results.write_json(options.json, document)
-    _results.progress(f"{document['seconds']} s; wrote {options.json}")
-    return 0
+
+    def run(self, options: Namespace) -> Iterator[Figure]:
+        """See Benchmark."""
+        for group in options.groups:
+            peers = _peers_of(group)
+            # Long enough for the system's accounting, which may count in ticks.
+            counts = {"ping-pong": options.count, "flood": options.count * FLOODS[group]}
+            yield from run_group(group, peers, counts, options.rounds)
+            for peer in peers.values():
+                peer.close()
+
+
+def _peers_of(group: str) -> dict[str, Any]:
+    if group == "c":
+        return {"libevent": LibeventWakeup(), "cyevent": CyeventWakeup()}
+    return python_peers()
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(Wakeup()))

@@ -42,9 +42,3 @@ buffer_libevent(void)
     };
     return &api;
 }
-
-const char *
-buffer_libevent_version(void)
-{
-    return event_get_version();
-}

@@ -36,12 +36,6 @@ readable(evutil_socket_t fd, short what, void *arg)
     ring_step(&ring, fd, (int)(intptr_t)arg);
 }
 
-const char *
-chain_version(void)
-{
-    return event_get_version();
-}
-
 /* From now on new bases have a lock, unless they ask for none. It cannot be undone. */
 int
 chain_use_threads(void)

@@ -20,12 +20,6 @@ due(evutil_socket_t fd, short what, void *arg)
     ((struct peer *)arg)->fired++;
 }
 
-const char *
-timers_version(void)
-{
-    return event_get_version();
-}
-
 long
 timers_struct_size(void)
 {

@@ -32,12 +32,6 @@ stop(void *base)
     event_base_loopbreak(base);
 }
 
-const char *
-wakeup_version(void)
-{
-    return event_get_version();
-}
-
 struct peer *
 wakeup_open(void)
 {

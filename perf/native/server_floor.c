@@ -1,22 +1,56 @@
-/* An echo server of the bare system calls: epoll_wait(), recv(), send(). What a loop cannot be below. */
+/* Servers of the bare system calls. What a loop cannot be below.
+ *
+ *   server_floor echo          epoll_wait(), recv(), send()
+ *   server_floor file PATH     blocking: accept(), recv(), send(), sendfile(), one connection after the other
+ */
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <sys/resource.h>
+#include <sys/sendfile.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static char buffer[1 << 16];
 
-int main(void) {
+static void send_files(int listening, const char *path) {
+    static const char header[] = "HTTP/1.0 200 OK\r\nContent-Type: application/octet-stream\r\n\r\n";
+    int file = open(path, O_RDONLY);
+    struct stat st;
+    if (file < 0 || fstat(file, &st))
+        exit(1);
+    for (;;) {
+        int fd = accept(listening, NULL, NULL);
+        off_t offset = 0;
+        size_t got = 0;
+        if (fd < 0)
+            continue;
+        while (got < 4 || memcmp(buffer + got - 4, "\r\n\r\n", 4)) {
+            ssize_t n = recv(fd, buffer + got, sizeof(buffer) - got, 0);
+            if (n <= 0)
+                break;
+            got += n;
+        }
+        send(fd, header, sizeof(header) - 1, MSG_NOSIGNAL | MSG_MORE);
+        while (offset < st.st_size && sendfile(fd, file, &offset, st.st_size - offset) > 0)
+            ;
+        close(fd);
+    }
+}
+
+int main(int argc, char **argv) {
     struct sockaddr_in sin = {.sin_family = AF_INET};
     socklen_t size = sizeof(sin);
     struct epoll_event events[64], event = {.events = EPOLLIN};
     struct rlimit limit;
-    int listening = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0), ep = epoll_create1(0), on = 1, i;
+    int files = argc == 3 && !strcmp(argv[1], "file"), ep = epoll_create1(0), on = 1, i;
+    int listening = socket(AF_INET, SOCK_STREAM | (files ? 0 : SOCK_NONBLOCK), 0);
     getrlimit(RLIMIT_NOFILE, &limit);
     limit.rlim_cur = limit.rlim_max;
     setrlimit(RLIMIT_NOFILE, &limit);
@@ -28,6 +62,8 @@ int main(void) {
     epoll_ctl(ep, EPOLL_CTL_ADD, listening, &event);
     printf("%d\n", ntohs(sin.sin_port));
     fflush(stdout);
+    if (files)
+        send_files(listening, argv[2]);
     for (;;) {
         int n = epoll_wait(ep, events, 64, -1);
         for (i = 0; i < n; i++) {
