@@ -1,7 +1,7 @@
 """Broadcast: one client sends a byte, and every one of a thousand gets the same 1 KiB.
 
 cyevent refers to the one copy there is, uvloop writes the same bytes object to each transport. A system call
-for each receiver remains in both, and is most of it.
+for each receiver remains in both, and is most of it: the floor, which does nothing else, shows how much.
 """
 
 from __future__ import annotations
@@ -9,8 +9,9 @@ from __future__ import annotations
 import sys
 from argparse import Namespace
 from collections.abc import Iterator
+from functools import partial
 
-from perf._servers import PARTS, UNITS, Job, measure
+from perf._servers import PARTS, UNITS, Job, Server, measure
 from perf._suite import Benchmark, Figure, Option, main, positive
 from perf.echo import SUBJECTS, TABLE, starters
 
@@ -22,7 +23,7 @@ class Broadcast(Benchmark):
 
     name = "broadcast"
     title = "one message to many"
-    peers = ("uvloop",)
+    peers = ("uvloop", "floor")
     parts = PARTS
     rounds = (9, 5)
     options = (
@@ -41,12 +42,15 @@ class Broadcast(Benchmark):
             UNITS,
             subjects=SUBJECTS,
             reference="uvloop",
+            floor="floor",
             targets={"uvloop": 0.3},
             parameters={"crowd": options.crowd, "size": SIZE},
         )
         count = options.broadcasts
         job = Job("broadcast", options.crowd, SIZE, count, count * options.crowd)
-        yield measure(figure, starters("python"), job, options.rounds)
+        servers = starters("python")
+        servers["floor"] = partial(Server, "floor")
+        yield measure(figure, servers, job, options.rounds)
 
 
 if __name__ == "__main__":

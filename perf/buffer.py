@@ -231,17 +231,19 @@ class Native:
             raise RuntimeError(f"{name}: {lines} lines")
         return clock, lines
 
-    def search(self, name: str, what: bytes) -> tuple[Clock, float]:
-        """What is not there."""
+    def search(self, name: str, what: bytes, pieces: bool = True) -> tuple[Clock, float]:
+        """What is not there, in pieces of 64 KiB or in one."""
         total = 256 * MIB // self.scale
         text = (REQUEST * 500)[: 64 * KIB]
+        if not pieces:
+            text *= total // len(text)
         clock = Clock()
         if name == "memchr":
             work, count = work_library(), total // len(text)
-            pieces = work.work_pieces(text, len(text), count)
+            memory = work.work_pieces(text, len(text), count)
             with clock:
-                work.work_scan(pieces, len(text), count, what[0])
-            work.work_pieces_free(pieces, count)
+                work.work_scan(memory, len(text), count, what[0])
+            work.work_pieces_free(memory, count)
             return clock, total / MIB
         peer = self.peers[name]
         with peer.buffer(text, total) as buf, clock:
@@ -363,6 +365,8 @@ def native_cases(native: Native, transfer: FileToSocket) -> list[Case]:
         Case("readln, 100 MB of headers", "ns", both, target, native.lines),
         Case("search 256 MiB, first byte absent", "ns/MiB", (*both, "memchr"), target,
              lambda name: native.search(name, ABSENT)),
+        Case("search 256 MiB in one, first byte absent", "ns/MiB", (*both, "memchr"), target,
+             lambda name: native.search(name, ABSENT, False)),
         Case("search 256 MiB, first byte frequent", "ns/MiB", both, target,
              lambda name: native.search(name, LIKELY)),
         Case("file to socket, 1 GiB", "ns/MiB", ("libevent", "sendfile", "cyevent"),

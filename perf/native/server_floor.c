@@ -1,6 +1,6 @@
 /* Servers of the bare system calls. What a loop cannot be below.
  *
- *   server_floor echo          epoll_wait(), recv(), send()
+ *   server_floor echo          epoll_wait(), recv(), send(); a single byte is answered to everybody, with 1 KiB
  *   server_floor file PATH     blocking: accept(), recv(), send(), sendfile(), one connection after the other
  */
 #include <arpa/inet.h>
@@ -17,7 +17,16 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static char buffer[1 << 16];
+static char buffer[1 << 16], message[1024];
+static int clients[1 << 15], nclients;
+
+static void forget(int fd) {
+    int i;
+    for (i = 0; i < nclients; i++)
+        if (clients[i] == fd)
+            clients[i] = clients[--nclients];
+    close(fd);
+}
 
 static void send_files(int listening, const char *path) {
     static const char header[] = "HTTP/1.0 200 OK\r\nContent-Type: application/octet-stream\r\n\r\n";
@@ -76,14 +85,20 @@ int main(int argc, char **argv) {
                 setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
                 event.data.fd = fd;
                 epoll_ctl(ep, EPOLL_CTL_ADD, fd, &event);
+                if (nclients < (int)(sizeof(clients) / sizeof(*clients)))
+                    clients[nclients++] = fd;
                 continue;
             }
             got = recv(fd, buffer, sizeof(buffer), 0);
-            if (got > 0)
-                /* A message fits in the socket's buffer. */
-                got = send(fd, buffer, got, MSG_NOSIGNAL);
+            /* A message fits in the socket's buffer. */
+            if (got == 1) {
+                int k;
+                for (k = 0; k < nclients; k++)
+                    send(clients[k], message, sizeof(message), MSG_NOSIGNAL);
+            } else if (got > 0)
+                send(fd, buffer, got, MSG_NOSIGNAL);
             else if (got == 0 || errno != EAGAIN)
-                close(fd);
+                forget(fd);
         }
     }
 }
