@@ -7,6 +7,8 @@ from cyevent.buffer.file cimport chain_ready
 from cyevent.buffer.reserve cimport evbuffer_make_room_nolock_
 from cyevent.buffer.types cimport *
 from cyevent.buffer.types cimport evbuffer_chain_reference
+from cyevent.buffer.zerocopy cimport EVBUFFER_ZEROCOPY_THRESHOLD
+from cyevent.buffer.zerosockets cimport evbuffer_zerocopy_leave_
 from cyevent.core.memory cimport mm_calloc, mm_free
 from cyevent.core.queue cimport event_callback_cancel_nolock_
 from cyevent.core.sys cimport set_errno, ENOMEM, EINVAL, EV_LIKELY, EV_UNLIKELY
@@ -29,6 +31,7 @@ cdef evbuffer *evbuffer_new() noexcept nogil:
     buf.last_with_datap = &buf.first
     buf.max_read = EVBUFFER_MAX_READ_DEFAULT
     buf.read_size = FIRST_READ_SIZE
+    buf.zerocopy_threshold = EVBUFFER_ZEROCOPY_THRESHOLD
     return buf
 
 
@@ -47,6 +50,8 @@ cdef void evbuffer_decref_and_unlock_(evbuffer *buf) noexcept nogil:
         return
     evbuffer_remove_all_callbacks_(buf)
     evbuffer_chain_free_all_(buf.first)
+    if buf.zerocopy != NULL:
+        evbuffer_zerocopy_leave_(buf)
     mm_free(buf)
     EVLOCK_UNLOCK(lock)
     if own_lock:

@@ -1,6 +1,6 @@
 # The evbuffer's extension class.
 
-from cyevent.buffer.types cimport evbuffer, evbuffer_ptr
+from cyevent.buffer.types cimport evbuffer
 from cyevent.core.reactor cimport EventBase
 
 
@@ -21,7 +21,6 @@ cdef class EvBuffer:
     cdef int unusable(self) except -1
     # The bufferevent gives its buffers up.
     cdef void detach(self) noexcept
-    cdef int position(self, evbuffer *buf, object offset, str name, evbuffer_ptr *pos) except -1
     cdef int from_other(self, EvBuffer other, int (*function)(evbuffer *, evbuffer *) noexcept nogil,
                         bint at_front, bint moves) except -1
     cdef object transfer(self, int fd, Py_ssize_t n, bint out)

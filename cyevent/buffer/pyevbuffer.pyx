@@ -3,48 +3,41 @@
 cimport cython
 from cpython.buffer cimport Py_buffer, PyBuffer_Release
 from cpython.bytes cimport (
-    PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE,
+    PyBytes_CheckExact, PyBytes_GET_SIZE,
 )
 from libc.errno cimport errno
-from cyevent.buffer.callbacks cimport evbuffer_invoke_callbacks_
 from cyevent.buffer.chain cimport *
 from cyevent.buffer.evbuffer cimport *
-from cyevent.buffer.evbuffer cimport (
-    evbuffer_copy_nolock_, evbuffer_decref_and_unlock_, evbuffer_discard_nolock_,
-)
-from cyevent.buffer.file cimport evbuffer_add_file, evbuffer_add_file_segment, evbuffer_load_nolock_
+from cyevent.buffer.evbuffer cimport evbuffer_decref_and_unlock_
+from cyevent.buffer.file cimport evbuffer_add_file, evbuffer_add_file_segment
 from cyevent.buffer.io cimport *
 from cyevent.buffer.pyarguments import EOL_ANY, EOL_CRLF, EOL_CRLF_STRICT, EOL_LF, EOL_NUL  # no-cython-lint
 from cyevent.buffer.pyarguments cimport (
     PY_SSIZE_T_MAX, check_eol, count_argument, get_writable, size_argument,
 )
 from cyevent.buffer.pybytes cimport (
-    add_object, add_object_reference, chain_view, frozen_or_memory, get_bytes, hold_bytes, take_bytes,
+    add_object, add_object_reference, frozen_or_memory, get_bytes, hold_bytes, take_bytes,
 )
 from cyevent.buffer.pycallbacks import BufferCallback  # no-cython-lint
 from cyevent.buffer.pycallbacks cimport BufferCallback as Callback, buffer_changed
 from cyevent.buffer.pycontexts import Frozen, Reservation  # no-cython-lint
 from cyevent.buffer.pycontexts cimport Reservation as Space, frozen_end, reserve_space
 from cyevent.buffer.pyfile cimport FileSegment, close_descriptor, descriptor_of_our_own, no_segment
+from cyevent.buffer.pylook cimport *
+from cyevent.buffer.pytransfer cimport move_bytes, take_from
+from cyevent.buffer.pyzerocopy cimport zerocopy_stats
 from cyevent.buffer.reserve cimport *
-from cyevent.buffer.search cimport *
 from cyevent.buffer.transfer cimport *
 from cyevent.buffer.types cimport *
+from cyevent.buffer.zerocopy cimport *
 from cyevent.core.arguments cimport check_callable, descriptor, integer, os_error
 from cyevent.core.log cimport debugging_
-from cyevent.core.sys cimport ENOMEM, ev_load_ulong, set_errno
+from cyevent.core.sys cimport ev_load_ulong, set_errno
 from cyevent.core.threads cimport EVLOCK_LOCK, EVLOCK_UNLOCK, evthread_id_
 from cyevent.core.types cimport event_base
 
 # From this size on a bytes object is held rather than copied, where it has no room to be copied to.
 cdef Py_ssize_t hold_least = 1024
-
-
-cdef object not_found(str what):
-    """None, unless the search ended at a part of a file that cannot be had."""
-    if errno:
-        raise os_error(what)
-    return None
 
 
 cdef int check_thread(evbuffer *buf) except -1:
@@ -69,7 +62,7 @@ cdef EvBuffer evbuffer_view(evbuffer *buf, EventBase owner):
 cdef class EvBuffer:
     """A queue of bytes: added at the end, removed at the front, copied as little as possible.
 
-    data: a bytes-like object to begin with.  threadsafe: gives the buffer a lock.
+    data: a bytes-like object to begin with.  threadsafe: gives the buffer a lock.  zerocopy: see there.
 
     A frozen end makes what works on it raise BufferError; the end of a bufferevent's input and the front of
     its output are frozen. Sizes of -1 mean everything; a negative size otherwise is a ValueError.
@@ -81,12 +74,14 @@ cdef class EvBuffer:
     def __cinit__(self):
         self.callbacks = []
 
-    def __init__(self, data=None, *, bint threadsafe=False):
+    def __init__(self, data=None, *, bint threadsafe=False, bint zerocopy=False):
         if self.buf != NULL or self.borrowed:
             raise RuntimeError("EvBuffer.__init__() was called twice")
         self.buf = evbuffer_new()
         if self.buf == NULL or (threadsafe and evbuffer_enable_locking(self.buf, NULL) < 0):
             raise MemoryError()
+        if zerocopy:
+            evbuffer_set_flags(self.buf, EVBUFFER_FLAG_ZEROCOPY)
         if data is not None:
             add_object(self.buf, data, "data")
 
@@ -234,7 +229,6 @@ cdef class EvBuffer:
                         bint at_front, bint moves) except -1:
         cdef evbuffer *buf = self.buf
         cdef evbuffer *source = other.buf
-        cdef int result
         if buf == NULL:
             self.unusable()
         if source == NULL:
@@ -242,21 +236,7 @@ cdef class EvBuffer:
         if debugging_():
             check_thread(buf)
             check_thread(source)
-        set_errno(0)
-        if buf.lock != NULL or source.lock != NULL:
-            with nogil:
-                result = function(buf, source)
-        else:
-            result = function(buf, source)
-        if result < 0:
-            if buf.freeze_start if at_front else buf.freeze_end:
-                frozen_or_memory(buf, at_front)
-            if moves and source.freeze_start:
-                frozen_or_memory(source, True)
-            if errno == ENOMEM:
-                raise MemoryError()
-            raise ValueError("other must not hold referenced bytes of a buffer or be this buffer")
-        return 0
+        return take_from(buf, source, function, at_front, moves)
 
     def reserve(self, n):
         """Returns space for n bytes, to be written and then added at the end: a Reservation.
@@ -325,18 +305,12 @@ cdef class EvBuffer:
         """Returns n bytes from `offset` on, or as many as there are, and leaves them in the buffer."""
         cdef Py_ssize_t count = size_argument(n, "n")
         cdef evbuffer *buf = self.enter()
-        cdef evbuffer_ptr pos
-        cdef bytes result
+        cdef evbuffer_ptr first
         try:
             if buf.freeze_start:
                 frozen_or_memory(buf, True)
-            self.position(buf, offset, "offset", &pos)
-            if count < 0 or <size_t>count > buf.total_len - pos.pos:
-                count = <Py_ssize_t>buf.total_len - pos.pos
-            result = PyBytes_FromStringAndSize(NULL, count)
-            if evbuffer_copyout_from(buf, &pos, PyBytes_AS_STRING(result), count) < 0:
-                raise os_error("copyout")
-            return result
+            position(buf, offset, "offset", &first)
+            return copy_bytes(buf, count, &first)
         finally:
             EVLOCK_UNLOCK(buf.lock)
 
@@ -358,8 +332,6 @@ cdef class EvBuffer:
         cdef evbuffer *buf = self.buf
         cdef evbuffer *target = other.buf
         cdef Py_ssize_t count = size_argument(n, "n")
-        cdef size_t length, left, step
-        cdef int moved
         if buf == NULL:
             self.unusable()
         if target == NULL:
@@ -369,25 +341,7 @@ cdef class EvBuffer:
             check_thread(target)
         if buf == target:
             raise ValueError("other must not be this buffer")
-        length = buf.total_len
-        if count >= 0 and <size_t>count < length:
-            length = count
-        left = length
-        while left:
-            step = left if left < 0x40000000 else 0x40000000
-            if buf.lock != NULL or target.lock != NULL:
-                with nogil:
-                    moved = evbuffer_remove_buffer(buf, target, step)
-            else:
-                moved = evbuffer_remove_buffer(buf, target, step)
-            if moved < 0:
-                if buf.freeze_start:
-                    frozen_or_memory(buf, True)
-                frozen_or_memory(target, False)
-            if moved == 0:
-                break
-            left -= moved
-        return length - left
+        return move_bytes(buf, target, count)
 
     def readline(self, eol=EVBUFFER_EOL_CRLF):
         """Removes a line and returns it without its end; None when there is no whole line.
@@ -395,74 +349,36 @@ cdef class EvBuffer:
         eol: EOL_CRLF (LF, with or without CR), EOL_CRLF_STRICT, EOL_LF, EOL_NUL, or EOL_ANY (any run of CR
         and LF).
         """
-        cdef evbuffer *buf
-        cdef evbuffer_ptr it
-        cdef size_t eol_len
-        cdef bytes line
         cdef evbuffer_eol_style style = check_eol(eol)
-        buf = self.enter()
+        cdef evbuffer *buf = self.enter()
         try:
-            if buf.freeze_start:
-                frozen_or_memory(buf, True)
-            set_errno(0)
-            it = evbuffer_search_eol(buf, NULL, &eol_len, style)
-            if it.pos < 0:
-                return not_found("readline")
-            line = PyBytes_FromStringAndSize(NULL, it.pos)
-            if evbuffer_copy_nolock_(buf.first, 0, PyBytes_AS_STRING(line), it.pos) < 0:
-                raise os_error("readline")
-            evbuffer_discard_nolock_(buf, it.pos + eol_len)
-            evbuffer_invoke_callbacks_(buf)
-            return line
+            return take_line(buf, style)
         finally:
             EVLOCK_UNLOCK(buf.lock)
 
     # Looking.
-
-    cdef int position(self, evbuffer *buf, object offset, str name, evbuffer_ptr *pos) except -1:
-        evbuffer_ptr_set(buf, pos, integer(offset, name, 0, buf.total_len), EVBUFFER_PTR_SET)
-        return 0
 
     def search(self, what, start=0, end=None):
         """Returns where the bytes `what` are first found between positions start and end; -1 if they are
         not."""
         cdef evbuffer *buf = self.enter()
         cdef evbuffer_ptr first, last
-        cdef Py_buffer view
-        cdef int code
         try:
-            self.position(buf, start, "start", &first)
+            position(buf, start, "start", &first)
             if end is not None:
-                self.position(buf, end, "end", &last)
-            get_bytes(what, &view, "what")
-            if view.len == 0:
-                first.pos = first.pos if end is None or first.pos <= last.pos else -1
-            else:
-                set_errno(0)
-                first = evbuffer_search_range(buf, <const char *>view.buf, view.len, &first,
-                                              &last if end is not None else NULL)
-                if first.pos < 0 and errno:
-                    code = errno
-                    PyBuffer_Release(&view)
-                    set_errno(code)
-                    raise os_error("search")
-            PyBuffer_Release(&view)
-            return first.pos
+                position(buf, end, "end", &last)
+            return find_bytes(buf, what, &first, &last if end is not None else NULL)
         finally:
             EVLOCK_UNLOCK(buf.lock)
 
     def search_eol(self, start=0, eol=EVBUFFER_EOL_CRLF):
         """Returns where the next line ends and how many bytes its end has; None if no line ends."""
-        cdef evbuffer *buf
-        cdef evbuffer_ptr it
-        cdef size_t eol_len
         cdef evbuffer_eol_style style = check_eol(eol)
-        buf = self.enter()
+        cdef evbuffer *buf = self.enter()
+        cdef evbuffer_ptr first
         try:
-            self.position(buf, start, "start", &it)
-            set_errno(0)
-            it = evbuffer_search_eol(buf, &it, &eol_len, style)
-            return not_found("search_eol") if it.pos < 0 else (it.pos, eol_len)
+            position(buf, start, "start", &first)
+            return find_line(buf, &first, style)
         finally:
             EVLOCK_UNLOCK(buf.lock)
 
@@ -471,20 +387,12 @@ cdef class EvBuffer:
         there are fewer."""
         cdef Py_ssize_t count = size_argument(n, "n")
         cdef evbuffer *buf = self.enter()
-        cdef unsigned char *data
         try:
             if count < 0:
                 count = <Py_ssize_t>buf.total_len
             if <size_t>count > buf.total_len:
                 raise ValueError(f"n must be at most the buffer's length, {buf.total_len}, not {n}")
-            if count == 0:
-                return memoryview(b"")
-            data = evbuffer_pullup(buf, count)
-            if data == NULL:
-                if errno == ENOMEM:
-                    raise MemoryError()
-                raise os_error("pullup")
-            return chain_view(buf.first, data, count)
+            return pull_up(buf, count)
         finally:
             EVLOCK_UNLOCK(buf.lock)
 
@@ -492,28 +400,10 @@ cdef class EvBuffer:
         """Returns n bytes from `offset` on, or as many as there are, as a list of read-only memoryviews."""
         cdef Py_ssize_t count = size_argument(n, "n")
         cdef evbuffer *buf = self.enter()
-        cdef evbuffer_ptr pos
-        cdef evbuffer_chain *chain
-        cdef size_t skip, left, step
-        cdef list views = []
+        cdef evbuffer_ptr first
         try:
-            self.position(buf, offset, "offset", &pos)
-            left = buf.total_len - <size_t>pos.pos
-            if count >= 0 and <size_t>count < left:
-                left = count
-            chain = <evbuffer_chain *>pos.internal_.chain
-            skip = pos.internal_.pos_in_chain
-            if evbuffer_load_nolock_(chain, skip, left) < 0:
-                raise os_error("peek")
-            while left:
-                step = chain.off - skip
-                if step > left:
-                    step = left
-                views.append(chain_view(chain, chain_data(chain) + skip, step))
-                left -= step
-                skip = 0
-                chain = chain.next
-            return views
+            position(buf, offset, "offset", &first)
+            return view_bytes(buf, count, &first)
         finally:
             EVLOCK_UNLOCK(buf.lock)
 
@@ -545,11 +435,7 @@ cdef class EvBuffer:
     def chains(self):
         """How many pieces the bytes are in."""
         cdef evbuffer *buf = self.enter()
-        cdef evbuffer_chain *chain = buf.first
-        cdef Py_ssize_t n = 0
-        while chain != NULL and chain.off:
-            n += 1
-            chain = chain.next
+        cdef Py_ssize_t n = count_chains(buf)
         EVLOCK_UNLOCK(buf.lock)
         return n
 
@@ -569,6 +455,52 @@ cdef class EvBuffer:
         cdef evbuffer *buf = self.enter()
         evbuffer_set_max_read(buf, count)
         EVLOCK_UNLOCK(buf.lock)
+
+    @property
+    def zerocopy(self):
+        """Whether large pieces leave to a TCP socket without being copied; Linux alone can.
+
+        Their memory is given back when the kernel says that it is done, which may be long after they have left
+        the buffer, and in another thread. Nobody else may use MSG_ZEROCOPY on such a socket, or read its error
+        queue. A bufferevent's `output` may have it set.
+        """
+        cdef evbuffer *buf = self.enter()
+        cdef bint result = buf.flags & EVBUFFER_FLAG_ZEROCOPY != 0
+        EVLOCK_UNLOCK(buf.lock)
+        return result
+
+    @zerocopy.setter
+    def zerocopy(self, bint wanted):
+        cdef evbuffer *buf = self.enter()
+        if wanted:
+            evbuffer_set_flags(buf, EVBUFFER_FLAG_ZEROCOPY)
+        else:
+            evbuffer_clear_flags(buf, EVBUFFER_FLAG_ZEROCOPY)
+        EVLOCK_UNLOCK(buf.lock)
+
+    @property
+    def zerocopy_threshold(self):
+        """The fewest bytes in one piece that are not copied."""
+        cdef evbuffer *buf = self.enter()
+        cdef size_t result = evbuffer_get_zerocopy_threshold(buf)
+        EVLOCK_UNLOCK(buf.lock)
+        return result
+
+    @zerocopy_threshold.setter
+    def zerocopy_threshold(self, n):
+        cdef size_t count = integer(n, "zerocopy_threshold", 1, 0xffffffff)
+        cdef evbuffer *buf = self.enter()
+        evbuffer_set_zerocopy_threshold(buf, count)
+        EVLOCK_UNLOCK(buf.lock)
+
+    @property
+    def zerocopy_stats(self):
+        """What became of it, on the socket that the buffer was last written to: a ZerocopyStats."""
+        cdef evbuffer *buf = self.enter()
+        try:
+            return zerocopy_stats(buf)
+        finally:
+            EVLOCK_UNLOCK(buf.lock)
 
     def read(self, fd, n=-1):
         """Reads once from a descriptor to the end: at most n bytes, and at most `max_read`. Returns how many;

@@ -15,6 +15,7 @@ from cyevent.buffer.callbacks cimport evbuffer_add_cb
 from cyevent.buffer.evbuffer cimport evbuffer_set_flags
 from cyevent.buffer.io cimport evbuffer_read, evbuffer_write_atmost
 from cyevent.buffer.types cimport evbuffer_cb_info, EVBUFFER_FLAG_DRAINS_TO_FD
+from cyevent.buffer.zerosockets cimport evbuffer_zerocopy_closing_
 from cyevent.bufferevent.bufferevent cimport *
 from cyevent.bufferevent.ratelimit cimport *
 from cyevent.bufferevent.types cimport *
@@ -264,6 +265,8 @@ cdef int socket_disable(bufferevent *bev, short events) noexcept nogil:
 
 cdef void socket_destruct(bufferevent *bev) noexcept nogil:
     if BEV_UPCAST(bev).options & BEV_OPT_CLOSE_ON_FREE and bev.ev_read.fd >= 0:
+        if bev.output.zerocopy != NULL:
+            evbuffer_zerocopy_closing_(bev.output)
         close(bev.ev_read.fd)
 
 
