@@ -3,7 +3,7 @@
 # EVBUFFER_FLAG_ZEROCOPY makes a buffer's large chains leave in this way when it is written to a TCP socket; a
 # bufferevent's output is such a buffer. Their memory is given back, and cleanup functions are called, when the
 # kernel has notified us, possibly long after the bytes have left the buffer: for a bufferevent's output from its
-# base's loop, otherwise, or when the buffer has been freed, in a thread of this library's.
+# base's loop while that runs; otherwise, or when the buffer has been freed, in a thread of this library's.
 
 from cyevent.core.sys cimport evutil_socket_t, timeval
 from cyevent.buffer.types cimport (

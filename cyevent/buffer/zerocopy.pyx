@@ -39,8 +39,9 @@ A call never waits. On a socket that blocks, what it does not take is copied, an
 Who waits for notifications. An epoll instance with an edge for each duplicate, and no event but the error,
 hears of them and of nothing else. For a base's bufferevents there is one in the base, watched like any other
 descriptor by whatever backend, as an event of the highest priority: the queue is empty again before the turn is
-over. For all other buffers, and for what is left when a buffer goes, a thread waits in one. It ends a second
-after the last socket. Owners are told without any lock held that is from here.
+over. For all other buffers, and for what is left when a buffer goes, a thread waits in one. It sees after a
+second that a base's loop does not run, and does its work; it ends a second after the last socket. Owners
+are told without any lock held that is from here.
 
 A forked child has copies of the memory and none of the duties: it closes the duplicates, gives its copies back
 when it next sends, and copies what it sends over its parent's sockets.

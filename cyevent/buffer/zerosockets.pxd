@@ -53,8 +53,8 @@ cdef bint zerocopy_begin_(zerocopy_socket *socket, evutil_socket_t fd, zerocopy_
 cdef void zerocopy_finish_(zerocopy_socket *socket, bint sent, bint no_room) noexcept nogil
 # Takes what notifications there are of a socket, if it owes some.
 cdef void zerocopy_look_(uint64_t cookie) noexcept nogil
-# Resets the connections whose time is over.
-cdef void zerocopy_reset_late_() noexcept nogil
+# Resets the connections whose time is over, and looks at the sockets of bases whose loop does not run.
+cdef void zerocopy_tick_(int64_t now) noexcept nogil
 cdef void zerocopy_lock_() noexcept nogil
 cdef void zerocopy_unlock_() noexcept nogil
 # A notification for a range of calls.
@@ -67,6 +67,7 @@ cdef void zerocopy_stats_(zerocopy_socket *socket, evbuffer_zerocopy_stats *stat
 cdef void zerocopy_limit_(int sockets, int64_t linger) noexcept nogil
 # How many sockets owe notifications.
 cdef int zerocopy_owing_() noexcept nogil
+cdef int zerocopy_owing_nolock_() noexcept nogil
 # What is remembered of sockets on which nothing is under way goes. For tests, which count what is allocated.
 cdef void zerocopy_forget_() noexcept nogil
 

@@ -78,6 +78,7 @@ cdef extern from *:
 cdef enum:
     BUCKETS = 256
     IDLE_MOST = 1024           # sockets that are remembered with nothing under way
+    LOOKS_AT_ONCE = 256
 
 cdef zerocopy_socket *buckets[BUCKETS]
 cdef zerocopy_socket *newest_idle = NULL
@@ -240,20 +241,25 @@ cdef void zerocopy_look_(uint64_t cookie) noexcept nogil:
     zerocopy_unlock()
 
 
-cdef void zerocopy_reset_late_() noexcept nogil:
+cdef void zerocopy_tick_(int64_t now) noexcept nogil:
+    cdef uint64_t cookies[LOOKS_AT_ONCE]
     cdef zerocopy_socket *socket
-    cdef int64_t now = monotonic_ns()
     cdef int i
+    cdef int n = 0
     zerocopy_lock()
     for i in range(BUCKETS):
         socket = buckets[i]
         while socket != NULL:
-            if socket.deadline and socket.deadline <= now and socket.fd >= 0:
+            if socket.deadline and socket.deadline <= now:
                 socket.deadline = 0
-                # What this brings is an edge for the next look.
                 zerocopy_reset(socket.fd)
+            if n < LOOKS_AT_ONCE and socket.fd >= 0 and socket.base != NULL and zerocopy_base_is_idle_(socket.base):
+                cookies[n] = socket.cookie
+                n += 1
             socket = socket.next
     zerocopy_unlock()
+    for i in range(n):
+        zerocopy_look_(cookies[i])
 
 
 # --- buffers --------------------------------------------------------------------------------------------
@@ -374,6 +380,10 @@ cdef void zerocopy_stats_(zerocopy_socket *socket, evbuffer_zerocopy_stats *stat
     zerocopy_lock()
     stats[0] = socket.stats
     zerocopy_unlock()
+
+
+cdef int zerocopy_owing_nolock_() noexcept nogil:
+    return owing
 
 
 cdef int zerocopy_owing_() noexcept nogil:

@@ -2,12 +2,14 @@
 
 An epoll instance, with an edge for each duplicate and no event but the error, hears of notifications and of
 nothing else (zerocopy.pyx). That of a base is a descriptor that becomes readable, whatever the base's backend;
-that of the thread is what the thread sleeps in. The thread ends when it has had nothing to do for a second.
+that of the thread is what the thread sleeps in. Each second the thread also looks after bases whose loop does not
+run, and resets connections whose time is over. It ends when a second has passed without anything owed.
 """
 
-from libc.stdint cimport uint64_t
+from libc.stdint cimport int64_t, uint64_t
 from cyevent.buffer.zerosockets cimport *
 from cyevent.buffer.zerosockets cimport zerocopy_base, zerocopy_socket
+from cyevent.core.clock cimport NS_PER_MS, monotonic_ns
 from cyevent.core.debug cimport debug_teardown_, EVENT_GONE_FREED_
 from cyevent.core.event cimport event_add, event_assign
 from cyevent.core.finalize cimport event_finalize
@@ -87,10 +89,9 @@ cdef extern from *:
 
 cdef enum:
     SOCKETS_AT_ONCE = 64
-    TICK_MS = 1000             # how late the thread may see that its work is done, or that a time is over
+    TICK_MS = 1000
 
 cdef zerocopy_base *bases = NULL
-cdef int watched_by_thread = 0
 cdef int thread_epfd = -1
 cdef bint thread_runs = False
 
@@ -106,54 +107,53 @@ cdef int look(int epfd, int timeout) noexcept nogil:
 
 
 cdef void zerocopy_unwatch_(zerocopy_socket *socket) noexcept nogil:
-    global watched_by_thread
-    if socket.epfd < 0:
-        return
-    if socket.epfd == thread_epfd:
-        watched_by_thread -= 1
-    zerocopy_unwatch(socket.epfd, socket.fd)
+    if socket.epfd >= 0:
+        zerocopy_unwatch(socket.epfd, socket.fd)
     socket.epfd = -1
 
 
 cdef bint zerocopy_watch_(zerocopy_socket *socket) noexcept nogil:
+    # For a base the thread is there in case that the loop does not run.
+    cdef bint has_thread = start_thread()
     if socket.base != NULL and zerocopy_watch(socket.base.epfd, socket.fd, socket.cookie) == 0:
         socket.epfd = socket.base.epfd
         return True
-    return watch_by_thread(socket) == 0
+    if not has_thread or zerocopy_watch(thread_epfd, socket.fd, socket.cookie) < 0:
+        return False
+    socket.epfd = thread_epfd
+    return True
 
 
 # --- the thread -----------------------------------------------------------------------------------------
 
 cdef void *run(void *arg) noexcept nogil:
     global thread_runs
+    cdef int64_t last = 0
+    cdef int64_t now
     cdef int n
     cdef bint ends = False
     while not ends:
         n = look(thread_epfd, TICK_MS)
-        zerocopy_reset_late_()
+        now = monotonic_ns()
+        if n <= 0 or now - last >= TICK_MS * <int64_t>NS_PER_MS:
+            last = now
+            zerocopy_tick_(now)
         if n <= 0:
             zerocopy_lock_()
-            ends = watched_by_thread == 0 or n < 0
+            ends = zerocopy_owing_nolock_() == 0 or n < 0
             thread_runs = not ends
             zerocopy_unlock_()
     return NULL
 
 
-cdef int watch_by_thread(zerocopy_socket *socket) noexcept nogil:
+cdef bint start_thread() noexcept nogil:
     """The lock is held."""
-    global thread_epfd, thread_runs, watched_by_thread
+    global thread_epfd, thread_runs
     if thread_epfd < 0:
         thread_epfd = zerocopy_epoll()
-    if thread_epfd < 0 or zerocopy_watch(thread_epfd, socket.fd, socket.cookie) < 0:
-        return -1
-    socket.epfd = thread_epfd
-    watched_by_thread += 1
-    if not thread_runs:
-        if zerocopy_thread(run) < 0:
-            zerocopy_unwatch_(socket)
-            return -1
-        thread_runs = True
-    return 0
+    if not thread_runs and thread_epfd >= 0:
+        thread_runs = zerocopy_thread(run) == 0
+    return thread_runs
 
 
 # --- bases ----------------------------------------------------------------------------------------------
@@ -238,6 +238,10 @@ cdef void zerocopy_join_base_(zerocopy_socket *socket, event_base *base) noexcep
     zerocopy_end_base_(fresh)
 
 
+cdef bint zerocopy_base_is_idle_(const zerocopy_base *self) noexcept nogil:
+    return not self.ready.evcb.flags & EVLIST_INSERTED or not self.base.running_loop
+
+
 cdef zerocopy_base *zerocopy_leave_base_(zerocopy_socket *socket) noexcept nogil:
     """What the socket owes is the thread's from now on. The base that has no other socket. The lock is held."""
     global bases
@@ -247,7 +251,7 @@ cdef zerocopy_base *zerocopy_leave_base_(zerocopy_socket *socket) noexcept nogil
     if socket.fd >= 0 and socket.epfd == self.epfd:
         zerocopy_unwatch_(socket)
         # Without a thread the memory stays until somebody sends over the socket again.
-        watch_by_thread(socket)
+        zerocopy_watch_(socket)
     self.users -= 1
     if self.users:
         return NULL
@@ -260,7 +264,7 @@ cdef zerocopy_base *zerocopy_leave_base_(zerocopy_socket *socket) noexcept nogil
 # --- after a fork ---------------------------------------------------------------------------------------
 
 cdef void zerocopy_wait_forked_() noexcept nogil:
-    global thread_epfd, thread_runs, watched_by_thread
+    global thread_epfd, thread_runs
     cdef zerocopy_base *self = bases
     # The instances are shared with the parent, whose registrations they hold.
     while self != NULL:
@@ -270,4 +274,3 @@ cdef void zerocopy_wait_forked_() noexcept nogil:
         close(thread_epfd)
     thread_epfd = -1
     thread_runs = False
-    watched_by_thread = 0
