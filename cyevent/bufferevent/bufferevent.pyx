@@ -10,6 +10,7 @@ from cyevent.buffer.callbacks cimport *
 from cyevent.buffer.evbuffer cimport *
 from cyevent.bufferevent.limits cimport READ_AT_ONCE
 from cyevent.buffer.transfer cimport evbuffer_add_buffer
+from cyevent.buffer.zerosockets cimport evbuffer_zerocopy_closing_
 from cyevent.buffer.types cimport evbuffer_cb_info, EVBUFFER_CB_ENABLED, EVBUFFER_CB_NODEFER
 from cyevent.core.event cimport (
     event_add, event_del_nolock_, event_initialized, event_remove_timer,
@@ -462,6 +463,8 @@ cdef int bufferevent_replacefd(bufferevent *bev, evutil_socket_t fd) noexcept no
     # Deleted before it is closed: a backend does not always see that a descriptor is gone.
     result = bufferevent_setfd(bev, -1)
     if result == 0 and old >= 0:
+        if bev.output.zerocopy != NULL:
+            evbuffer_zerocopy_closing_(bev.output)
         result = close(old)
     if result == 0:
         result = bufferevent_setfd(bev, fd)
