@@ -10,6 +10,7 @@ cdef class EvBuffer:
     cdef evbuffer *buf
     cdef bint busy
     cdef bint borrowed
+    cdef bint looped           # without a lock it is for a loop's thread alone
     cdef bint detached         # what was borrowed is given back
     cdef EventBase owner       # whose exception handler gets what a callback raises; or None
     cdef list callbacks        # the BufferCallbacks that are added
@@ -26,5 +27,7 @@ cdef class EvBuffer:
     cdef object transfer(self, int fd, Py_ssize_t n, bint out)
 
 
+# In debug mode: RuntimeError for what a loop works on without a lock, in another thread.
+cdef int check_thread(evbuffer *buf) except -1
 # A view of a bufferevent's buffer.
 cdef EvBuffer evbuffer_view(evbuffer *buf, EventBase owner)

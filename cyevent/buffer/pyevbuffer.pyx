@@ -1,28 +1,23 @@
 """EvBuffer: the evbuffer for Python."""
 
 cimport cython
-from cpython.buffer cimport Py_buffer, PyBuffer_Release
-from cpython.bytes cimport (
-    PyBytes_CheckExact, PyBytes_GET_SIZE,
-)
+from cpython.bytes cimport PyBytes_CheckExact, PyBytes_GET_SIZE
 from libc.errno cimport errno
 from cyevent.buffer.chain cimport *
 from cyevent.buffer.evbuffer cimport *
 from cyevent.buffer.evbuffer cimport evbuffer_decref_and_unlock_
-from cyevent.buffer.file cimport evbuffer_add_file, evbuffer_add_file_segment
+from cyevent.buffer.file cimport evbuffer_add_file_segment
 from cyevent.buffer.io cimport *
 from cyevent.buffer.pyarguments import EOL_ANY, EOL_CRLF, EOL_CRLF_STRICT, EOL_LF, EOL_NUL  # no-cython-lint
-from cyevent.buffer.pyarguments cimport (
-    PY_SSIZE_T_MAX, check_eol, count_argument, get_writable, size_argument,
-)
+from cyevent.buffer.pyarguments cimport PY_SSIZE_T_MAX, check_eol, count_argument, size_argument
 from cyevent.buffer.pybytes cimport (
-    add_object, add_object_reference, frozen_or_memory, get_bytes, hold_bytes, take_bytes,
+    add_object, add_object_reference, frozen_or_memory, hold_bytes, prepend_object, take_bytes, take_into,
 )
 from cyevent.buffer.pycallbacks import BufferCallback  # no-cython-lint
-from cyevent.buffer.pycallbacks cimport BufferCallback as Callback, buffer_changed
+from cyevent.buffer.pycallbacks cimport BufferCallback as Callback, add_buffer_callback
 from cyevent.buffer.pycontexts import Frozen, Reservation  # no-cython-lint
 from cyevent.buffer.pycontexts cimport Reservation as Space, frozen_end, reserve_space
-from cyevent.buffer.pyfile cimport FileSegment, close_descriptor, descriptor_of_our_own, no_segment
+from cyevent.buffer.pyfile cimport FileSegment, add_descriptor, close_descriptor, descriptor_of_our_own
 from cyevent.buffer.pylook cimport *
 from cyevent.buffer.pytransfer cimport move_bytes, take_from
 from cyevent.buffer.pyzerocopy cimport zerocopy_stats
@@ -41,11 +36,9 @@ cdef Py_ssize_t hold_least = 1024
 
 
 cdef int check_thread(evbuffer *buf) except -1:
-    """In debug mode: what a loop works on without a lock is for its thread alone."""
     cdef event_base *base = buf.cb_queue
-    if buf.lock == NULL and buf.parent != NULL and base.running_loop \
-            and ev_load_ulong(&base.owner) != evthread_id_():
-        raise RuntimeError("the buffer has no lock, and its bufferevent's loop runs in another thread")
+    if buf.lock == NULL and base != NULL and base.running_loop and ev_load_ulong(&base.owner) != evthread_id_():
+        raise RuntimeError("the buffer has no lock, and the loop that works on it runs in another thread")
     return 0
 
 
@@ -54,7 +47,7 @@ cdef int check_thread(evbuffer *buf) except -1:
 cdef EvBuffer evbuffer_view(evbuffer *buf, EventBase owner):
     cdef EvBuffer self = EvBuffer.__new__(EvBuffer)
     self.buf = buf
-    self.borrowed = True
+    self.borrowed = self.looped = True
     self.owner = owner
     return self
 
@@ -68,7 +61,7 @@ cdef class EvBuffer:
     its output are frozen. Sizes of -1 mean everything; a negative size otherwise is a ValueError.
 
     A buffer without a lock raises RuntimeError while another thread reads or writes with it. So does, in debug
-    mode, that of a bufferevent without BEV_OPT_THREADSAFE while its loop runs in another thread.
+    mode, one that belongs to a bufferevent or has deferred callbacks, while the loop runs in another thread.
     """
 
     def __cinit__(self):
@@ -114,7 +107,7 @@ cdef class EvBuffer:
             # Its holder may be waiting for the GIL.
             with nogil:
                 EVLOCK_LOCK(buf.lock)
-        elif self.borrowed and debugging_():
+        elif self.looped and debugging_():
             check_thread(buf)
         return buf
 
@@ -128,7 +121,7 @@ cdef class EvBuffer:
         They are copied, but for a large bytes object, which never changes: it may be held instead.
         """
         cdef evbuffer *buf = self.buf
-        if buf == NULL or buf.lock != NULL or self.borrowed:
+        if buf == NULL or buf.lock != NULL or self.looped:
             buf = self.enter()
         try:
             if PyBytes_CheckExact(data) and PyBytes_GET_SIZE(data) >= hold_least and not self.borrowed \
@@ -157,14 +150,8 @@ cdef class EvBuffer:
     def prepend(self, data):
         """Copies a bytes-like object's bytes to the front."""
         cdef evbuffer *buf = self.enter()
-        cdef Py_buffer view
-        cdef int result
         try:
-            get_bytes(data, &view, "data")
-            result = evbuffer_prepend(buf, view.buf, view.len)
-            PyBuffer_Release(&view)
-            if result < 0:
-                frozen_or_memory(buf, True)
+            prepend_object(buf, data)
         finally:
             EVLOCK_UNLOCK(buf.lock)
 
@@ -180,20 +167,13 @@ cdef class EvBuffer:
         cdef Py_ssize_t n = size_argument(length, "length")
         cdef int fd = descriptor_of_our_own(file, "file")
         cdef evbuffer *buf
-        cdef int code
         try:
             buf = self.enter()
         except BaseException:
             close_descriptor(fd)
             raise
         try:
-            set_errno(0)
-            if evbuffer_add_file(buf, fd, begin, n) < 0:
-                code = errno
-                close_descriptor(fd)
-                if buf.freeze_end:
-                    frozen_or_memory(buf, False)
-                no_segment(code, begin, n)
+            add_descriptor(buf, fd, begin, n)
         finally:
             EVLOCK_UNLOCK(buf.lock)
 
@@ -253,8 +233,7 @@ cdef class EvBuffer:
     def commit(self, n):
         """Adds the first n bytes of what was reserved last. RuntimeError when that is already done."""
         cdef Py_ssize_t count = count_argument(n, "n")
-        if self.buf == NULL:
-            self.unusable()
+        EVLOCK_UNLOCK(self.enter().lock)
         if self.reserved is None:
             raise RuntimeError("no space is reserved")
         (<Space>self.reserved).take(count)
@@ -276,7 +255,7 @@ cdef class EvBuffer:
         """Removes and returns the first n bytes, or as many as there are."""
         cdef Py_ssize_t count = size_argument(n, "n")
         cdef evbuffer *buf = self.buf
-        if buf != NULL and buf.lock == NULL and not self.borrowed:
+        if buf != NULL and buf.lock == NULL and not self.looped:
             return take_bytes(buf, count)
         buf = self.enter()
         try:
@@ -287,17 +266,8 @@ cdef class EvBuffer:
     def readinto(self, target):
         """Moves bytes into a writable bytes-like object, as many as fit. Returns how many."""
         cdef evbuffer *buf = self.enter()
-        cdef Py_buffer view
-        cdef int result
         try:
-            get_writable(target, &view)
-            result = evbuffer_remove(buf, view.buf, view.len)
-            PyBuffer_Release(&view)
-            if result < 0:
-                if not buf.freeze_start:
-                    raise os_error("readinto")
-                frozen_or_memory(buf, True)
-            return result
+            return take_into(buf, target)
         finally:
             EVLOCK_UNLOCK(buf.lock)
 
@@ -415,6 +385,8 @@ cdef class EvBuffer:
         cdef evbuffer *buf = self.buf
         if buf == NULL:
             self.unusable()
+        if self.looped and debugging_():
+            check_thread(buf)
         return <Py_ssize_t>buf.total_len
 
     def __bool__(self):
@@ -552,23 +524,8 @@ cdef class EvBuffer:
 
         Returns a BufferCallback with `remove`. nodefer: called at once even when callbacks are deferred.
         """
-        cdef evbuffer *buf
-        cdef Callback entry
         check_callable(callback, "callback")
-        buf = self.enter()
-        try:
-            entry = Callback.__new__(Callback)
-            entry.buffer_ = self
-            entry.callback_ = callback
-            entry.entry = evbuffer_add_cb(buf, buffer_changed, <void *>entry)
-            if entry.entry == NULL:
-                raise MemoryError()
-            if nodefer:
-                evbuffer_cb_set_flags(buf, entry.entry, EVBUFFER_CB_NODEFER)
-            self.callbacks.append(entry)
-            return entry
-        finally:
-            EVLOCK_UNLOCK(buf.lock)
+        return add_buffer_callback(self, callback, nodefer)
 
     def defer_callbacks(self, EventBase base not None):
         """From now on callbacks run from the base's loop, once for all changes in between."""
@@ -579,6 +536,7 @@ cdef class EvBuffer:
             if not buf.deferred_cbs:
                 evbuffer_defer_callbacks(buf, base.checked())
                 self.owner = base
+                self.looped = True
         finally:
             EVLOCK_UNLOCK(buf.lock)
 
@@ -603,8 +561,11 @@ cdef class EvBuffer:
     def __repr__(self):
         if self.buf == NULL:
             return f"<cyevent.EvBuffer {'in use' if self.busy else 'closed'}>"
-        n = len(self)
-        chains = self.chains
+        try:
+            n = len(self)
+            chains = self.chains
+        except RuntimeError:
+            return "<cyevent.EvBuffer in use>"
         frozen = ("", ", end frozen", ", front frozen", ", both ends frozen")
         return (f"<cyevent.EvBuffer {n} byte{'' if n == 1 else 's'} in {chains} "
                 f"chain{'' if chains == 1 else 's'}"

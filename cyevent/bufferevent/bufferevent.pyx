@@ -10,8 +10,8 @@ from cyevent.buffer.callbacks cimport *
 from cyevent.buffer.evbuffer cimport *
 from cyevent.bufferevent.limits cimport READ_AT_ONCE
 from cyevent.buffer.transfer cimport evbuffer_add_buffer
-from cyevent.buffer.zerosockets cimport evbuffer_zerocopy_closing_
 from cyevent.buffer.types cimport evbuffer_cb_info, EVBUFFER_CB_ENABLED, EVBUFFER_CB_NODEFER
+from cyevent.buffer.zerosockets cimport evbuffer_zerocopy_closing_
 from cyevent.core.event cimport (
     event_add, event_del_nolock_, event_initialized, event_remove_timer,
 )
