@@ -242,7 +242,7 @@ cdef int evbuffer_write_atmost(evbuffer *buf, evutil_socket_t fd, ev_ssize_t how
             done += <size_t>n
             if <size_t>n != offered or done == limit:
                 break
-            # What could not share the call follows; a head went with MSG_MORE. If this fails the next call tells.
+            # What could not share the call follows: a head went with MSG_MORE. If it fails the next call tells.
             follows = alone or leaves_as_file(buf.first)
             alone = leaves_uncopied(buf, buf.first, limit - done)
             if not follows and not alone:

@@ -23,15 +23,15 @@ that is ready and has nothing to read or to write would keep a loop busy.
 Decision. Each call has an entry that refers to its chains, and a chain to which somebody refers keeps its bytes
 and its place: memory outlives buffer, bufferevent and descriptor. It is given back on no other ground
 than a notification. While a socket owes some there is a duplicate of its descriptor, so that closing the others
-does not end them; there are at most EVBUFFER_ZEROCOPY_SOCKETS of these, and what more sockets send is copied. The
-peer sees the end of a connection only when it has acknowledged what was sent in this way. If a bufferevent
+does not end them; there are at most EVBUFFER_ZEROCOPY_SOCKETS of these, and what more sockets send is copied.
+The peer sees the end of a connection only when it has acknowledged what was sent in this way. If a bufferevent
 has closed the socket, that may last EVBUFFER_ZEROCOPY_LINGER seconds; then the connection is reset, which
 brings the notifications. Of other sockets nobody knows who still has them, so only TCP's own limits hold there
 (TCP_USER_TIMEOUT sets them).
 
 Sockets are known by SO_COOKIE, which is never used again, so that buffers may take turns on one; the number of
-its next call is remembered for a while. A socket that allowed SO_ZEROCOPY before, and that is not among those, is
-somebody else's: it copies. For the same reason nobody else may use the flag, or read the error queue, of a
+its next call is remembered for a while. A socket that allowed SO_ZEROCOPY before, and that is not among those,
+is somebody else's: it copies. For the same reason nobody else may use the flag, or read the error queue, of a
 socket that sends in this way; other messages on that are thrown away.
 
 A call never waits. On a socket that blocks, what it does not take is copied, and waits as usual.

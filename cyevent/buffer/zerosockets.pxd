@@ -1,6 +1,7 @@
-# The sockets over which the kernel sends from our memory, what they owe, and who waits for it. zerocopy.pyx says why.
+# The sockets over which the kernel sends from our memory, and what they owe. zerocopy.pyx says why.
 #
-# join -> begin -> (the call) -> finish, any number of times -> leave. Notifications come in between and afterwards.
+# join -> begin -> (the call) -> finish, any number of times -> leave. Notifications come in between, and
+# afterwards.
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from cyevent.core.sys cimport evutil_socket_t

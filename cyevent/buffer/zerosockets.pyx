@@ -1,8 +1,8 @@
 """The sockets over which the kernel sends from our memory, what they owe, and who waits for it.
 
 zerocopy.pyx has the facts and the decisions. One lock guards all that is here: it is held for moments, never
-while anything is sent or collected, and nothing is called back with it held. A call is noted before it
-is made, so that a notification finds it; while it is under way, another thread's call on the same socket copies.
+while anything is sent or collected, and nothing is called back with it held. A call is noted before it is made,
+so that a notification finds it; while it is under way, another thread's call on the same socket copies.
 """
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t
@@ -253,7 +253,8 @@ cdef void zerocopy_tick_(int64_t now) noexcept nogil:
             if socket.deadline and socket.deadline <= now:
                 socket.deadline = 0
                 zerocopy_reset(socket.fd)
-            if n < LOOKS_AT_ONCE and socket.fd >= 0 and socket.base != NULL and zerocopy_base_is_idle_(socket.base):
+            if n < LOOKS_AT_ONCE and socket.fd >= 0 and socket.base != NULL \
+                    and zerocopy_base_is_idle_(socket.base):
                 cookies[n] = socket.cookie
                 n += 1
             socket = socket.next

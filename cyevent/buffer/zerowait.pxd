@@ -8,7 +8,8 @@ cdef bint zerocopy_watch_(zerocopy_socket *socket) noexcept nogil
 cdef void zerocopy_unwatch_(zerocopy_socket *socket) noexcept nogil
 # Whether its loop does not run, or it has been freed.
 cdef bint zerocopy_base_is_idle_(const zerocopy_base *self) noexcept nogil
-# The socket leaves its base; what it owes is the thread's. Returns what is to be ended without the lock, or NULL.
+# The socket leaves its base; what it owes is the thread's. Returns what is to be ended without the lock, or
+# NULL.
 cdef zerocopy_base *zerocopy_leave_base_(zerocopy_socket *socket) noexcept nogil
 # In a forked child.
 cdef void zerocopy_wait_forked_() noexcept nogil

@@ -2,8 +2,8 @@
 
 An epoll instance, with an edge for each duplicate and no event but the error, hears of notifications and of
 nothing else (zerocopy.pyx). That of a base is a descriptor that becomes readable, whatever the base's backend;
-that of the thread is what the thread sleeps in. Each second the thread also looks after bases whose loop does not
-run, and resets connections whose time is over. It ends when a second has passed without anything owed.
+that of the thread is what the thread sleeps in. Each second the thread also looks after bases whose loop
+does not run, and resets connections whose time is over. It ends when a second has passed without anything owed.
 """
 
 from libc.stdint cimport int64_t, uint64_t

@@ -1,7 +1,7 @@
 """Pieces that the kernel sends from where they are.
 
-Over loopback the kernel copies them after all, and says so; what is tested is when memory is given back. Lenders
-here are bytearrays, whose length can only be changed when nobody has their memory.
+Over loopback the kernel copies them after all, and says so; what is tested is when memory is given back.
+Lenders here are bytearrays, whose length can only be changed when nobody has their memory.
 """
 
 import gc
@@ -16,10 +16,10 @@ import time
 import weakref
 
 import pytest
+from zerocopy_peers import is_lent, receive, tcp_pair, until
 
 import cyevent
 from cyevent import EvBuffer
-from zerocopy_peers import is_lent, receive, tcp_pair, until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="MSG_ZEROCOPY is Linux's")
 
@@ -295,7 +295,8 @@ def test_a_reset_gives_everything_back(tcp):
     assert is_lent(lender)
     right.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     right.close()
-    until(lambda: buf.zerocopy_stats.done == buf.zerocopy_stats.sent, "no notification came")
+    stats = buf.zerocopy_stats
+    until(lambda: buf.zerocopy_stats.done == stats.sent, "no notification came")
     buf.drain()
     assert not is_lent(lender)
     buf.add_reference(lender)
@@ -305,7 +306,7 @@ def test_a_reset_gives_everything_back(tcp):
     with pytest.raises(BrokenPipeError):
         buf.write(left)
     assert len(buf) == len(lender)
-    del buf
+    buf.drain()
     assert not is_lent(lender)
 
 

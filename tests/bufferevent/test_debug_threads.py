@@ -1,4 +1,4 @@
-"""Debug mode: what a loop works on without a lock, used from another thread, is an exception and changes nothing."""
+"""Debug mode: what a loop works on without a lock, used from another thread, raises and changes nothing."""
 
 PROGRAM = """
 import socket, tempfile, threading

@@ -6,9 +6,9 @@ import socket
 import struct
 import sys
 import threading
-import time
 
 import pytest
+from zerocopy_peers import is_lent, receive, tcp_pair, until
 
 import cyevent
 from cyevent import (
@@ -21,7 +21,6 @@ from cyevent import (
     SocketBufferEvent,
     Timer,
 )
-from zerocopy_peers import is_lent, receive, tcp_pair, until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="MSG_ZEROCOPY is Linux's")
 
@@ -187,7 +186,9 @@ def test_another_descriptor(base):
     got = []
     readers = [
         threading.Thread(target=lambda: got.append((1, receive(right, sent)))),
-        threading.Thread(target=lambda: got.append((2, receive(right2, len(whole) - sent + 100_000)))),
+        threading.Thread(
+            target=lambda: got.append((2, receive(right2, len(whole) - sent + 100_000)))
+        ),
     ]
     for reader in readers:
         reader.start()

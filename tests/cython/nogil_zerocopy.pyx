@@ -1,4 +1,4 @@
-"""Sending without copying: what the kernel's notifications do, whose thread tells owners, and failing allocations."""
+"""Sending without copying: what the kernel's notifications do, who tells owners, and failing allocations."""
 
 import os
 
@@ -13,7 +13,7 @@ from cyevent cimport (
     evbuffer_get_length, evbuffer_get_zerocopy_stats, evbuffer_get_zerocopy_threshold, evbuffer_new,
     evbuffer_set_flags, evbuffer_set_zerocopy_limits, evbuffer_set_zerocopy_threshold,
     evbuffer_write, EVBUFFER_ZEROCOPY_SOCKETS, EVBUFFER_ZEROCOPY_THRESHOLD, evbuffer_zerocopy_stats,
-    event_base_free, event_base_loop, event_base_new, event_base_get_num_events,
+    event_base_free, event_base_loop, event_base_get_num_events,
     EVENT_BASE_COUNT_ADDED, EVLOOP_NONBLOCK, event_set_mem_functions, timeval,
 )
 from cyevent.buffer.chain cimport evbuffer_pool_clear_
