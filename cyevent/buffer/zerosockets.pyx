@@ -1,4 +1,4 @@
-"""The sockets over which the kernel sends from our memory, what they owe, and who waits for it.
+"""The sockets over which the kernel sends from our memory, and what they owe.
 
 zerocopy.pyx has the facts and the decisions. One lock guards all that is here: it is held for moments, never
 while anything is sent or collected, and nothing is called back with it held. A call is noted before it is made,

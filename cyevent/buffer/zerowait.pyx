@@ -48,7 +48,7 @@ cdef extern from *:
       /* In a forked child: an instance of its own under the same number. */
       static void zerocopy_renew(int epfd) {
           int fresh = epoll_create1(EPOLL_CLOEXEC);
-          if (fresh >= 0) { dup2(fresh, epfd); close(fresh); }
+          if (fresh >= 0) { dup3(fresh, epfd, O_CLOEXEC); close(fresh); }
       }
       static int zerocopy_watch(int epfd, int fd, uint64_t cookie) {
           struct epoll_event wanted;

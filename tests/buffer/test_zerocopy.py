@@ -19,7 +19,7 @@ import pytest
 from zerocopy_peers import is_lent, receive, tcp_pair, until
 
 import cyevent
-from cyevent import EvBuffer
+from cyevent import EVLOOP_NONBLOCK, EVLOOP_ONCE, PERSIST, READ, EvBuffer, Event, Timer
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="MSG_ZEROCOPY is Linux's")
 
@@ -333,6 +333,55 @@ def test_limit_of_sockets():
         buf = EvBuffer(bytes(100_000), zerocopy=True)
         assert buf.write(left) == 100_000
         assert buf.zerocopy_stats == (0, 0, 0, 0)
+
+
+def test_no_descriptor_is_left():
+    def descriptors():
+        return len(os.listdir("/proc/self/fd"))
+
+    def use():
+        left, right = tcp_pair()
+        lender = bytearray(100_000)
+        for _ in range(3):
+            buf = EvBuffer(zerocopy=True)
+            buf.add_reference(lender)
+            assert buf.write(left) == len(lender)
+            receive(right, len(lender))
+        left.close()
+        until(lambda: not is_lent(lender), "the memory was not given back")
+        right.close()
+
+    # The thread's own stays.
+    use()
+    before = descriptors()
+    for _ in range(20):
+        use()
+    until(lambda: descriptors() == before, "descriptors are left")
+
+
+def test_events_beside_a_buffer(base, tcp):
+    """Whoever watches the socket himself is woken for nothing at most until the thread has looked."""
+    left, right = tcp
+    calls = []
+    reader = Event(base, left, READ | PERSIST, lambda fd, what: calls.append(what))
+    reader.add()
+    buf = EvBuffer(zerocopy=True)
+    lender = bytearray(100_000)
+    buf.add_reference(lender)
+    buf.write(left)
+    receive(right, len(lender))
+    while is_lent(lender):
+        base.loop(EVLOOP_NONBLOCK)
+    base.loop(EVLOOP_NONBLOCK)
+    calls.clear()
+    timer = Timer(base, base.loopbreak)
+    timer.add(0.1)
+    base.dispatch()
+    assert calls == []
+    right.send(b"x")
+    base.loop(EVLOOP_ONCE)
+    assert calls == [READ]
+    reader.delete()
 
 
 def test_bad_limits():
