@@ -79,10 +79,10 @@ from cyevent.buffer.types cimport (
     evbuffer, evbuffer_chain, evbuffer_iovec, evbuffer_ptr, evbuffer_cb_info, evbuffer_cb_entry,
     evbuffer_cb_func, evbuffer_ref_cleanup_cb, evbuffer_eol_style, evbuffer_ptr_how, ev_ssize_t,
     ev_off_t, EVBUFFER_EOL_ANY, EVBUFFER_EOL_CRLF, EVBUFFER_EOL_CRLF_STRICT, EVBUFFER_EOL_LF,
-    EVBUFFER_EOL_NUL, EVBUFFER_PTR_SET, EVBUFFER_PTR_ADD, EVBUFFER_FLAG_DRAINS_TO_FD,
+    EVBUFFER_EOL_NUL, EVBUFFER_PTR_SET, EVBUFFER_PTR_ADD, EVBUFFER_FLAG_DRAINS_TO_FD, EVBUFFER_FLAG_ZEROCOPY,
     EVBUFFER_CB_ENABLED, EVBUFFER_CB_NODEFER, EVBUFFER_IOVEC_IS_NATIVE_, evbuffer_file_segment,
     evbuffer_file_segment_cleanup_cb, EVBUF_FS_CLOSE_ON_FREE, EVBUF_FS_DISABLE_MMAP,
-    EVBUF_FS_DISABLE_SENDFILE, EVBUF_FS_DISABLE_LOCKING,
+    EVBUF_FS_DISABLE_SENDFILE, EVBUF_FS_DISABLE_LOCKING, evbuffer_zerocopy_stats,
 )
 from cyevent.buffer.evbuffer cimport (
     evbuffer_new, evbuffer_free, evbuffer_enable_locking, evbuffer_lock, evbuffer_unlock,
@@ -111,6 +111,11 @@ from cyevent.buffer.search cimport (
     evbuffer_search, evbuffer_search_range, evbuffer_search_eol, evbuffer_ptr_set, evbuffer_readln,
 )
 from cyevent.buffer.io cimport evbuffer_read, evbuffer_write, evbuffer_write_atmost
+from cyevent.buffer.zerocopy cimport (
+    evbuffer_set_zerocopy_threshold, evbuffer_get_zerocopy_threshold,
+    evbuffer_get_zerocopy_stats, evbuffer_set_zerocopy_limits, EVBUFFER_ZEROCOPY_THRESHOLD,
+    EVBUFFER_ZEROCOPY_SOCKETS, EVBUFFER_ZEROCOPY_LINGER,
+)
 from cyevent.net.util cimport (
     evutil_make_socket_nonblocking, evutil_make_socket_closeonexec,
     evutil_make_listen_socket_reuseable, evutil_make_listen_socket_reuseable_port,

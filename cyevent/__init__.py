@@ -14,6 +14,7 @@ from cyevent.buffer.pyevbuffer import (
     Reservation,
 )
 from cyevent.buffer.pyfile import FileSegment
+from cyevent.buffer.pyzerocopy import ZerocopyStats, set_zerocopy_limits
 from cyevent.bufferevent.constants import *  # noqa: F403
 from cyevent.bufferevent.pybase import BufferEvent
 from cyevent.bufferevent.pybufferevent import SocketBufferEvent
@@ -61,6 +62,7 @@ __all__ = [
     "SocketBufferEvent",
     "Timer",
     "TokenBucket",
+    "ZerocopyStats",
     "bufferevent_pair",
     "debug_mode",
     "enable_debug_logging",
@@ -68,6 +70,7 @@ __all__ = [
     "flush_log",
     "get_include",
     "set_log_callback",
+    "set_zerocopy_limits",
     "use_logging",
 ]
 __all__ += [_name for _name in dir() if _name.isupper() and _name not in __all__]

@@ -10,6 +10,8 @@ from cyevent.buffer.pyevbuffer import BufferCallback as BufferCallback
 from cyevent.buffer.pyevbuffer import EvBuffer as EvBuffer
 from cyevent.buffer.pyevbuffer import Reservation as Reservation
 from cyevent.buffer.pyfile import FileSegment as FileSegment
+from cyevent.buffer.pyzerocopy import ZerocopyStats as ZerocopyStats
+from cyevent.buffer.pyzerocopy import set_zerocopy_limits as set_zerocopy_limits
 from cyevent.bufferevent.constants import *
 from cyevent.bufferevent.pybase import BufferEvent as BufferEvent
 from cyevent.bufferevent.pybufferevent import SocketBufferEvent as SocketBufferEvent

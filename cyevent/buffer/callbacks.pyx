@@ -2,7 +2,7 @@
 
 from cyevent.buffer.types cimport *
 from cyevent.buffer.types cimport evbuffer_cb_info
-from cyevent.buffer.evbuffer cimport evbuffer_decref_and_unlock_
+from cyevent.buffer.evbuffer cimport evbuffer_decref_and_unlock_, evbuffer_seldom_
 from cyevent.core.memory cimport mm_malloc, mm_free
 from cyevent.core.queue cimport (
     event_deferred_cb_init_, event_deferred_cb_schedule_, )
@@ -176,7 +176,7 @@ cdef void evbuffer_run_callbacks_(evbuffer *buf) noexcept nogil:
         return
     if buf.n_add_for_cb == 0 and buf.n_del_for_cb == 0:
         return
-    if event_deferred_cb_schedule_(buf.cb_queue, buf.deferred):
+    if event_deferred_cb_schedule_(buf.cb_queue, &buf.seldom.deferred):
         buf.refcnt += 1
     # The counts stay for those that wait.
     walk(buf, both, both, False)
@@ -197,12 +197,10 @@ cdef void run_deferred(event_callback *cb, void *arg) noexcept nogil:
 cdef int evbuffer_defer_callbacks(evbuffer *buf, event_base *base) noexcept nogil:
     cdef int result = -1
     EVLOCK_LOCK(buf.lock)
-    if buf.deferred == NULL:
-        buf.deferred = <event_callback *>mm_malloc(sizeof(event_callback))
-    if buf.deferred != NULL:
+    if evbuffer_seldom_(buf) != NULL:
         buf.cb_queue = base
         buf.deferred_cbs = True
-        event_deferred_cb_init_(buf.deferred, base.nqueues // 2, run_deferred, buf)
+        event_deferred_cb_init_(&buf.seldom.deferred, base.nqueues // 2, run_deferred, buf)
         result = 0
     EVLOCK_UNLOCK(buf.lock)
     return result

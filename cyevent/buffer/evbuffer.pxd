@@ -7,7 +7,8 @@
 
 from libc.stdint cimport uint64_t
 from cyevent.buffer.types cimport (
-    evbuffer, evbuffer_chain, evbuffer_iovec, evbuffer_ptr, evbuffer_ref_cleanup_cb, ev_ssize_t,
+    evbuffer, evbuffer_chain, evbuffer_iovec, evbuffer_ptr, evbuffer_ref_cleanup_cb, evbuffer_seldom,
+    ev_ssize_t,
 )
 from cyevent.buffer.callbacks cimport *
 
@@ -17,6 +18,8 @@ cdef enum:
 
 cdef evbuffer *evbuffer_new() noexcept nogil
 cdef void evbuffer_free(evbuffer *buf) noexcept nogil
+# buf.seldom, made if it was not there; NULL without memory. With the lock held.
+cdef evbuffer_seldom *evbuffer_seldom_(evbuffer *buf) noexcept nogil
 cdef void evbuffer_incref_(evbuffer *buf) noexcept nogil
 cdef void evbuffer_decref_and_unlock_(evbuffer *buf) noexcept nogil
 # `lock` NULL: a lock of its own. -1 if the buffer has one already.

@@ -7,6 +7,8 @@ from cyevent.buffer.file cimport chain_ready
 from cyevent.buffer.reserve cimport evbuffer_make_room_nolock_
 from cyevent.buffer.types cimport *
 from cyevent.buffer.types cimport evbuffer_chain_reference
+from cyevent.buffer.zerocopy cimport EVBUFFER_ZEROCOPY_THRESHOLD
+from cyevent.buffer.zerosockets cimport evbuffer_zerocopy_leave_
 from cyevent.core.memory cimport mm_calloc, mm_free
 from cyevent.core.queue cimport event_callback_cancel_nolock_
 from cyevent.core.sys cimport set_errno, ENOMEM, EINVAL, EV_LIKELY, EV_UNLIKELY
@@ -29,7 +31,14 @@ cdef evbuffer *evbuffer_new() noexcept nogil:
     buf.last_with_datap = &buf.first
     buf.max_read = EVBUFFER_MAX_READ_DEFAULT
     buf.read_size = FIRST_READ_SIZE
+    buf.zerocopy_threshold = EVBUFFER_ZEROCOPY_THRESHOLD
     return buf
+
+
+cdef evbuffer_seldom *evbuffer_seldom_(evbuffer *buf) noexcept nogil:
+    if buf.seldom == NULL:
+        buf.seldom = <evbuffer_seldom *>mm_calloc(1, sizeof(evbuffer_seldom))
+    return buf.seldom
 
 
 cdef void evbuffer_incref_(evbuffer *buf) noexcept nogil:
@@ -47,7 +56,9 @@ cdef void evbuffer_decref_and_unlock_(evbuffer *buf) noexcept nogil:
         return
     evbuffer_remove_all_callbacks_(buf)
     evbuffer_chain_free_all_(buf.first)
-    mm_free(buf.deferred)
+    if zerocopy_of(buf) != NULL:
+        evbuffer_zerocopy_leave_(buf)
+    mm_free(buf.seldom)
     mm_free(buf)
     EVLOCK_UNLOCK(lock)
     if own_lock:
@@ -61,8 +72,8 @@ cdef void evbuffer_free(evbuffer *buf) noexcept nogil:
     if buf.deferred_cbs:
         # What is queued holds a reference, and a base that is closed will never run it.
         EVLOCK_LOCK(buf.cb_queue.lock)
-        if buf.deferred.flags & (EVLIST_ACTIVE | EVLIST_ACTIVE_LATER):
-            event_callback_cancel_nolock_(buf.cb_queue, buf.deferred)
+        if buf.seldom.deferred.flags & (EVLIST_ACTIVE | EVLIST_ACTIVE_LATER):
+            event_callback_cancel_nolock_(buf.cb_queue, &buf.seldom.deferred)
             buf.refcnt -= 1
         EVLOCK_UNLOCK(buf.cb_queue.lock)
     evbuffer_decref_and_unlock_(buf)
@@ -107,7 +118,7 @@ cdef int evbuffer_set_max_read(evbuffer *buf, size_t max) noexcept nogil:
         set_errno(EINVAL)
         return -1
     EVLOCK_LOCK(buf.lock)
-    buf.max_read = max
+    buf.max_read = <uint32_t>max
     EVLOCK_UNLOCK(buf.lock)
     return 0
 

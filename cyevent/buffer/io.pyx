@@ -7,8 +7,9 @@ into a new one, which goes back to the pool if it was not needed.
 
 Writing: everything up to IOV_MAX chains leaves in one call. Sockets are written to with MSG_NOSIGNAL, for a
 program that did not ask for it is not to die of SIGPIPE; a descriptor that turns out to be no socket is
-remembered. A part of a file takes a call of its own (file.pyx). What stands before it, such as a response's
-head, leaves with MSG_MORE and the file follows in the same evbuffer_write(): the two share a packet.
+remembered. A part of a file takes a call of its own (file.pyx), and so do large chains that are not copied
+(zerocopy.pyx). What stands before them, such as a response's head, leaves with MSG_MORE and they follow in the
+same evbuffer_write(): the two share a packet.
 """
 
 from libc.errno cimport errno
@@ -23,6 +24,7 @@ from cyevent.buffer.file cimport (
     evbuffer_file_chain_in_memory_, evbuffer_file_chain_load_, evbuffer_file_chain_write_,
 )
 from cyevent.buffer.types cimport *
+from cyevent.buffer.zerocopy cimport ZEROCOPY_NOT, evbuffer_zerocopy_write_, leaves_uncopied
 from cyevent.core.sys cimport EINTR, MSG_NOSIGNAL, read, readv, recv, write, writev, send
 from cyevent.core.threads cimport EVLOCK_LOCK, EVLOCK_UNLOCK
 
@@ -167,6 +169,9 @@ cdef ssize_t write_memory(evbuffer *buf, evutil_socket_t fd, size_t howmuch, siz
     cdef int n = 0
     offered[0] = 0
     while chain != NULL and howmuch and n < VECTORS:
+        if n and leaves_uncopied(buf, chain, howmuch):
+            flags |= MSG_MORE
+            break
         if chain.flags & CHAIN_FILESEGMENT:
             if not evbuffer_file_chain_in_memory_(chain):
                 flags |= MSG_MORE
@@ -199,7 +204,12 @@ cdef ssize_t write_front(evbuffer *buf, evutil_socket_t fd, size_t howmuch, size
     cdef evbuffer_chain *chain = buf.first
     cdef ssize_t n
     while True:
-        if leaves_as_file(chain):
+        n = ZEROCOPY_NOT
+        if leaves_uncopied(buf, chain, howmuch):
+            n = evbuffer_zerocopy_write_(buf, fd, howmuch, offered)
+        if n != ZEROCOPY_NOT:
+            pass
+        elif leaves_as_file(chain):
             offered[0] = 0
             n = evbuffer_file_chain_write_(chain, fd, howmuch)
         elif chain.off >= howmuch and not chain.flags & CHAIN_FILESEGMENT:
@@ -216,6 +226,8 @@ cdef int evbuffer_write_atmost(evbuffer *buf, evutil_socket_t fd, ev_ssize_t how
     cdef size_t limit
     cdef size_t offered = 0
     cdef size_t done = 0
+    cdef bint alone
+    cdef bint follows
     EVLOCK_LOCK(buf.lock)
     limit = buf.total_len
     if howmuch >= 0 and <size_t>howmuch < limit:
@@ -224,16 +236,20 @@ cdef int evbuffer_write_atmost(evbuffer *buf, evutil_socket_t fd, ev_ssize_t how
         # More than that Linux does not write at once.
         limit = 0x7ffff000
     if limit and not buf.freeze_start:
+        alone = leaves_uncopied(buf, buf.first, limit)
         n = write_front(buf, fd, limit, &offered)
-        if n > 0:
+        while n > 0:
             evbuffer_discard_nolock_(buf, <size_t>n)
-            done = <size_t>n
-            if done == offered and done < limit and leaves_as_file(buf.first):
-                # The head went with MSG_MORE. If this fails the next call will tell.
-                n = write_front(buf, fd, limit - done, &offered)
-                if n > 0:
-                    evbuffer_discard_nolock_(buf, <size_t>n)
-                    done += <size_t>n
+            done += <size_t>n
+            if <size_t>n != offered or done == limit:
+                break
+            # What could not share the call follows: a head went with MSG_MORE. If it fails the next call tells.
+            follows = alone or leaves_as_file(buf.first)
+            alone = leaves_uncopied(buf, buf.first, limit - done)
+            if not follows and not alone:
+                break
+            n = write_front(buf, fd, limit - done, &offered)
+        if done:
             n = <ssize_t>done
             evbuffer_invoke_callbacks_(buf)
     EVLOCK_UNLOCK(buf.lock)

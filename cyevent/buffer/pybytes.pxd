@@ -10,12 +10,15 @@ cdef int frozen_or_memory(evbuffer *buf, bint at_front) except -1
 cdef int get_bytes(object data, Py_buffer *view, str name) except -1
 # Adds them by copy.
 cdef int add_object(evbuffer *buf, object data, str name) except -1
+cdef int prepend_object(evbuffer *buf, object data) except -1
 # Adds the bytes of what is exactly a bytes object by reference.
 cdef int hold_bytes(evbuffer *buf, object data) except -1
 # Adds them by reference; the object is held until the last byte is gone. length -1: to the end.
 cdef int add_object_reference(evbuffer *buf, object data, Py_ssize_t offset, Py_ssize_t length) except -1
 # Removes the first n bytes (all if negative), as far as there are.
 cdef bytes take_bytes(evbuffer *buf, Py_ssize_t n)
+# Removes as many as fit into a writable bytes-like object.
+cdef int take_into(evbuffer *buf, object target) except -1
 
 # Gives something back that a buffer has from Python, with the interpreter lock held; from any thread, also
 # while the interpreter ends, see pybytes.pyx. What that raises is reported and goes no further.

@@ -28,15 +28,19 @@ from cpython.bytes cimport (
 )
 from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc
 from cpython.ref cimport PyObject, Py_INCREF
+from libc.errno cimport errno
 from cyevent.buffer.chain cimport (
     chain_extra, chain_is_ours, chain_ref, evbuffer_chain_borrow_, evbuffer_chain_free_,
 )
 from cyevent.buffer.evbuffer cimport (
     EVBUFFER_MAX, evbuffer_add, evbuffer_add_reference_with_offset, evbuffer_chain_insert_,
-    evbuffer_copy_nolock_, evbuffer_discard_nolock_, evbuffer_invoke_callbacks_,
+    evbuffer_copy_nolock_, evbuffer_discard_nolock_, evbuffer_invoke_callbacks_, evbuffer_prepend,
+    evbuffer_remove,
 )
+from cyevent.buffer.pyarguments cimport get_writable
 from cyevent.buffer.types cimport CHAIN_REFERENCE, evbuffer_chain_reference
 from cyevent.core.arguments cimport os_error
+from cyevent.core.sys cimport set_errno
 
 cdef extern from *:
     """
@@ -100,6 +104,17 @@ cdef int add_object(evbuffer *buf, object data, str name) except -1:
         PyBuffer_Release(&view)
     if result < 0:
         frozen_or_memory(buf, False)
+    return 0
+
+
+cdef int prepend_object(evbuffer *buf, object data) except -1:
+    cdef Py_buffer view
+    cdef int result
+    get_bytes(data, &view, "data")
+    result = evbuffer_prepend(buf, view.buf, view.len)
+    PyBuffer_Release(&view)
+    if result < 0:
+        frozen_or_memory(buf, True)
     return 0
 
 
@@ -242,6 +257,21 @@ cdef bytes take_bytes(evbuffer *buf, Py_ssize_t n):
             raise os_error("remove")
         evbuffer_discard_nolock_(buf, n)
     evbuffer_invoke_callbacks_(buf)
+    return result
+
+
+cdef int take_into(evbuffer *buf, object target) except -1:
+    cdef Py_buffer view
+    cdef int result, code
+    get_writable(target, &view)
+    result = evbuffer_remove(buf, view.buf, view.len)
+    code = errno
+    PyBuffer_Release(&view)
+    if result < 0:
+        if buf.freeze_start:
+            frozen_or_memory(buf, True)
+        set_errno(code)
+        raise os_error("readinto")
     return result
 
 

@@ -1,11 +1,7 @@
 # A Python callback of a buffer.
 
 from cyevent.buffer.pyevbuffer cimport EvBuffer
-from cyevent.buffer.types cimport evbuffer, evbuffer_cb_entry, evbuffer_cb_info
-
-# The struct's callback; its argument is a BufferCallback, not a reference.
-cdef void buffer_changed(evbuffer *buf, const evbuffer_cb_info *info, void *arg) noexcept nogil
-
+from cyevent.buffer.types cimport evbuffer, evbuffer_cb_entry
 
 cdef class BufferCallback:
     cdef EvBuffer buffer_
@@ -15,3 +11,7 @@ cdef class BufferCallback:
     cdef void drop(self) noexcept
     cdef evbuffer *live(self) except NULL
     cdef int set_flag(self, unsigned flag, bint value) except -1
+
+
+# Calls a callable after each change of the buffer.
+cdef BufferCallback add_buffer_callback(EvBuffer buffer, object callback, bint nodefer)

@@ -3,7 +3,7 @@
 cimport cython
 from cpython.ref cimport PyObject
 from cyevent.buffer.callbacks cimport *
-from cyevent.buffer.types cimport EVBUFFER_CB_ENABLED, EVBUFFER_CB_NODEFER
+from cyevent.buffer.types cimport EVBUFFER_CB_ENABLED, EVBUFFER_CB_NODEFER, evbuffer_cb_info
 from cyevent.core.reactor cimport in_py_loop, py_enter, py_leave, py_loop
 from cyevent.core.threads cimport EVLOCK_UNLOCK
 from cyevent.core.types cimport event_base
@@ -122,3 +122,20 @@ cdef class BufferCallback:
     @nodefer.setter
     def nodefer(self, bint value):
         self.set_flag(EVBUFFER_CB_NODEFER, value)
+
+
+cdef BufferCallback add_buffer_callback(EvBuffer buffer, object callback, bint nodefer):
+    cdef BufferCallback self = BufferCallback.__new__(BufferCallback)
+    cdef evbuffer *buf = buffer.enter()
+    try:
+        self.buffer_ = buffer
+        self.callback_ = callback
+        self.entry = evbuffer_add_cb(buf, buffer_changed, <void *>self)
+        if self.entry == NULL:
+            raise MemoryError()
+        if nodefer:
+            evbuffer_cb_set_flags(buf, self.entry, EVBUFFER_CB_NODEFER)
+        buffer.callbacks.append(self)
+    finally:
+        EVLOCK_UNLOCK(buf.lock)
+    return self

@@ -8,6 +8,7 @@ from typing_extensions import Buffer
 
 from cyevent._typing import Descriptor
 from cyevent.buffer.pyfile import FileSegment
+from cyevent.buffer.pyzerocopy import ZerocopyStats
 from cyevent.core.reactor import EventBase
 
 EOL_ANY: Final[int]
@@ -51,7 +52,13 @@ class Frozen:
 
 class EvBuffer:
     max_read: int
-    def __init__(self, data: Buffer | None = None, *, threadsafe: bool = False) -> None: ...
+    zerocopy: bool
+    zerocopy_threshold: int
+    @property
+    def zerocopy_stats(self) -> ZerocopyStats: ...
+    def __init__(
+        self, data: Buffer | None = None, *, threadsafe: bool = False, zerocopy: bool = False
+    ) -> None: ...
     def add(self, data: Buffer) -> None: ...
     def add_reference(self, data: Buffer, offset: int = 0, length: int = -1) -> None: ...
     def add_file(self, file: Descriptor, offset: int = 0, length: int = -1) -> None: ...

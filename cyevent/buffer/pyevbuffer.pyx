@@ -1,38 +1,33 @@
 """EvBuffer: the evbuffer for Python."""
 
 cimport cython
-from cpython.buffer cimport Py_buffer, PyBuffer_Release
-from cpython.bytes cimport (
-    PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE,
-)
+from cpython.bytes cimport PyBytes_CheckExact, PyBytes_GET_SIZE
 from libc.errno cimport errno
-from cyevent.buffer.callbacks cimport evbuffer_invoke_callbacks_
 from cyevent.buffer.chain cimport *
 from cyevent.buffer.evbuffer cimport *
-from cyevent.buffer.evbuffer cimport (
-    evbuffer_copy_nolock_, evbuffer_decref_and_unlock_, evbuffer_discard_nolock_,
-)
-from cyevent.buffer.file cimport evbuffer_add_file, evbuffer_add_file_segment, evbuffer_load_nolock_
+from cyevent.buffer.evbuffer cimport evbuffer_decref_and_unlock_
+from cyevent.buffer.file cimport evbuffer_add_file_segment
 from cyevent.buffer.io cimport *
 from cyevent.buffer.pyarguments import EOL_ANY, EOL_CRLF, EOL_CRLF_STRICT, EOL_LF, EOL_NUL  # no-cython-lint
-from cyevent.buffer.pyarguments cimport (
-    PY_SSIZE_T_MAX, check_eol, count_argument, get_writable, size_argument,
-)
+from cyevent.buffer.pyarguments cimport PY_SSIZE_T_MAX, check_eol, count_argument, size_argument
 from cyevent.buffer.pybytes cimport (
-    add_object, add_object_reference, chain_view, frozen_or_memory, get_bytes, hold_bytes, take_bytes,
+    add_object, add_object_reference, frozen_or_memory, hold_bytes, prepend_object, take_bytes, take_into,
 )
 from cyevent.buffer.pycallbacks import BufferCallback  # no-cython-lint
-from cyevent.buffer.pycallbacks cimport BufferCallback as Callback, buffer_changed
+from cyevent.buffer.pycallbacks cimport BufferCallback as Callback, add_buffer_callback
 from cyevent.buffer.pycontexts import Frozen, Reservation  # no-cython-lint
 from cyevent.buffer.pycontexts cimport Reservation as Space, frozen_end, reserve_space
-from cyevent.buffer.pyfile cimport FileSegment, close_descriptor, descriptor_of_our_own, no_segment
+from cyevent.buffer.pyfile cimport FileSegment, add_descriptor, close_descriptor, descriptor_of_our_own
+from cyevent.buffer.pylook cimport *
+from cyevent.buffer.pytransfer cimport move_bytes, take_from
+from cyevent.buffer.pyzerocopy cimport zerocopy_stats
 from cyevent.buffer.reserve cimport *
-from cyevent.buffer.search cimport *
 from cyevent.buffer.transfer cimport *
 from cyevent.buffer.types cimport *
+from cyevent.buffer.zerocopy cimport *
 from cyevent.core.arguments cimport check_callable, descriptor, integer, os_error
 from cyevent.core.log cimport debugging_
-from cyevent.core.sys cimport ENOMEM, ev_load_ulong, set_errno
+from cyevent.core.sys cimport ev_load_ulong, set_errno
 from cyevent.core.threads cimport EVLOCK_LOCK, EVLOCK_UNLOCK, evthread_id_
 from cyevent.core.types cimport event_base
 
@@ -40,19 +35,10 @@ from cyevent.core.types cimport event_base
 cdef Py_ssize_t hold_least = 1024
 
 
-cdef object not_found(str what):
-    """None, unless the search ended at a part of a file that cannot be had."""
-    if errno:
-        raise os_error(what)
-    return None
-
-
 cdef int check_thread(evbuffer *buf) except -1:
-    """In debug mode: what a loop works on without a lock is for its thread alone."""
     cdef event_base *base = buf.cb_queue
-    if buf.lock == NULL and buf.parent != NULL and base.running_loop \
-            and ev_load_ulong(&base.owner) != evthread_id_():
-        raise RuntimeError("the buffer has no lock, and its bufferevent's loop runs in another thread")
+    if buf.lock == NULL and base != NULL and base.running_loop and ev_load_ulong(&base.owner) != evthread_id_():
+        raise RuntimeError("the buffer has no lock, and the loop that works on it runs in another thread")
     return 0
 
 
@@ -61,7 +47,7 @@ cdef int check_thread(evbuffer *buf) except -1:
 cdef EvBuffer evbuffer_view(evbuffer *buf, EventBase owner):
     cdef EvBuffer self = EvBuffer.__new__(EvBuffer)
     self.buf = buf
-    self.borrowed = True
+    self.borrowed = self.looped = True
     self.owner = owner
     return self
 
@@ -71,6 +57,7 @@ cdef class EvBuffer:
 
     data: a bytes-like object to begin with; its bytes are added as `add` does.
     threadsafe: gives the buffer a lock, which each method holds.
+    zerocopy: see the attribute.
 
     Sizes and offsets count bytes. A size of -1 means everything; a negative one otherwise, and an offset beyond
     the end, is a ValueError. Data that is not bytes-like is a TypeError, memory that runs out a MemoryError. A
@@ -78,18 +65,20 @@ cdef class EvBuffer:
     output are frozen. Bytes that cannot be had from a file (see `add_file`) make what needs them raise OSError.
 
     A buffer without a lock raises RuntimeError while another thread reads or writes with it. So does, in debug
-    mode, that of a bufferevent without BEV_OPT_THREADSAFE while its loop runs in another thread.
+    mode, one that belongs to a bufferevent or has deferred callbacks, while the loop runs in another thread.
     """
 
     def __cinit__(self):
         self.callbacks = []
 
-    def __init__(self, data=None, *, bint threadsafe=False):
+    def __init__(self, data=None, *, bint threadsafe=False, bint zerocopy=False):
         if self.buf != NULL or self.borrowed:
             raise RuntimeError("EvBuffer.__init__() was called twice")
         self.buf = evbuffer_new()
         if self.buf == NULL or (threadsafe and evbuffer_enable_locking(self.buf, NULL) < 0):
             raise MemoryError()
+        if zerocopy:
+            evbuffer_set_flags(self.buf, EVBUFFER_FLAG_ZEROCOPY)
         if data is not None:
             add_object(self.buf, data, "data")
 
@@ -122,7 +111,7 @@ cdef class EvBuffer:
             # Its holder may be waiting for the GIL.
             with nogil:
                 EVLOCK_LOCK(buf.lock)
-        elif self.borrowed and debugging_():
+        elif self.looped and debugging_():
             check_thread(buf)
         return buf
 
@@ -137,7 +126,7 @@ cdef class EvBuffer:
         instead, until its last byte has left.
         """
         cdef evbuffer *buf = self.buf
-        if buf == NULL or buf.lock != NULL or self.borrowed:
+        if buf == NULL or buf.lock != NULL or self.looped:
             buf = self.enter()
         try:
             if PyBytes_CheckExact(data) and PyBytes_GET_SIZE(data) >= hold_least and not self.borrowed \
@@ -168,14 +157,8 @@ cdef class EvBuffer:
     def prepend(self, data):
         """Copies a bytes-like object's bytes to the front."""
         cdef evbuffer *buf = self.enter()
-        cdef Py_buffer view
-        cdef int result
         try:
-            get_bytes(data, &view, "data")
-            result = evbuffer_prepend(buf, view.buf, view.len)
-            PyBuffer_Release(&view)
-            if result < 0:
-                frozen_or_memory(buf, True)
+            prepend_object(buf, data)
         finally:
             EVLOCK_UNLOCK(buf.lock)
 
@@ -195,20 +178,13 @@ cdef class EvBuffer:
         cdef Py_ssize_t n = size_argument(length, "length")
         cdef int fd = descriptor_of_our_own(file, "file")
         cdef evbuffer *buf
-        cdef int code
         try:
             buf = self.enter()
         except BaseException:
             close_descriptor(fd)
             raise
         try:
-            set_errno(0)
-            if evbuffer_add_file(buf, fd, begin, n) < 0:
-                code = errno
-                close_descriptor(fd)
-                if buf.freeze_end:
-                    frozen_or_memory(buf, False)
-                no_segment(code, begin, n)
+            add_descriptor(buf, fd, begin, n)
         finally:
             EVLOCK_UNLOCK(buf.lock)
 
@@ -250,7 +226,6 @@ cdef class EvBuffer:
                         bint at_front, bint moves) except -1:
         cdef evbuffer *buf = self.buf
         cdef evbuffer *source = other.buf
-        cdef int result
         if buf == NULL:
             self.unusable()
         if source == NULL:
@@ -258,21 +233,7 @@ cdef class EvBuffer:
         if debugging_():
             check_thread(buf)
             check_thread(source)
-        set_errno(0)
-        if buf.lock != NULL or source.lock != NULL:
-            with nogil:
-                result = function(buf, source)
-        else:
-            result = function(buf, source)
-        if result < 0:
-            if buf.freeze_start if at_front else buf.freeze_end:
-                frozen_or_memory(buf, at_front)
-            if moves and source.freeze_start:
-                frozen_or_memory(source, True)
-            if errno == ENOMEM:
-                raise MemoryError()
-            raise ValueError("other must not hold referenced bytes of a buffer or be this buffer")
-        return 0
+        return take_from(buf, source, function, at_front, moves)
 
     def reserve(self, n):
         """Returns space for n bytes, to be written and then added at the end: a Reservation.
@@ -290,8 +251,7 @@ cdef class EvBuffer:
         """Adds the first n bytes of what was reserved last, and ends its views. RuntimeError when that is
         already done, ValueError for more than was reserved."""
         cdef Py_ssize_t count = count_argument(n, "n")
-        if self.buf == NULL:
-            self.unusable()
+        EVLOCK_UNLOCK(self.enter().lock)
         if self.reserved is None:
             raise RuntimeError("no space is reserved")
         (<Space>self.reserved).take(count)
@@ -313,7 +273,7 @@ cdef class EvBuffer:
         """Removes and returns the first n bytes, or as many as there are, as bytes."""
         cdef Py_ssize_t count = size_argument(n, "n")
         cdef evbuffer *buf = self.buf
-        if buf != NULL and buf.lock == NULL and not self.borrowed:
+        if buf != NULL and buf.lock == NULL and not self.looped:
             return take_bytes(buf, count)
         buf = self.enter()
         try:
@@ -325,17 +285,8 @@ cdef class EvBuffer:
         """Moves bytes from the front into a writable bytes-like object, as many as there are and fit. Returns
         how many; TypeError for what cannot be written to."""
         cdef evbuffer *buf = self.enter()
-        cdef Py_buffer view
-        cdef int result
         try:
-            get_writable(target, &view)
-            result = evbuffer_remove(buf, view.buf, view.len)
-            PyBuffer_Release(&view)
-            if result < 0:
-                if not buf.freeze_start:
-                    raise os_error("readinto")
-                frozen_or_memory(buf, True)
-            return result
+            return take_into(buf, target)
         finally:
             EVLOCK_UNLOCK(buf.lock)
 
@@ -344,18 +295,12 @@ cdef class EvBuffer:
         are."""
         cdef Py_ssize_t count = size_argument(n, "n")
         cdef evbuffer *buf = self.enter()
-        cdef evbuffer_ptr pos
-        cdef bytes result
+        cdef evbuffer_ptr first
         try:
             if buf.freeze_start:
                 frozen_or_memory(buf, True)
-            self.position(buf, offset, "offset", &pos)
-            if count < 0 or <size_t>count > buf.total_len - pos.pos:
-                count = <Py_ssize_t>buf.total_len - pos.pos
-            result = PyBytes_FromStringAndSize(NULL, count)
-            if evbuffer_copyout_from(buf, &pos, PyBytes_AS_STRING(result), count) < 0:
-                raise os_error("copyout")
-            return result
+            position(buf, offset, "offset", &first)
+            return copy_bytes(buf, count, &first)
         finally:
             EVLOCK_UNLOCK(buf.lock)
 
@@ -377,8 +322,6 @@ cdef class EvBuffer:
         cdef evbuffer *buf = self.buf
         cdef evbuffer *target = other.buf
         cdef Py_ssize_t count = size_argument(n, "n")
-        cdef size_t length, left, step
-        cdef int moved
         if buf == NULL:
             self.unusable()
         if target == NULL:
@@ -388,25 +331,7 @@ cdef class EvBuffer:
             check_thread(target)
         if buf == target:
             raise ValueError("other must not be this buffer")
-        length = buf.total_len
-        if count >= 0 and <size_t>count < length:
-            length = count
-        left = length
-        while left:
-            step = left if left < 0x40000000 else 0x40000000
-            if buf.lock != NULL or target.lock != NULL:
-                with nogil:
-                    moved = evbuffer_remove_buffer(buf, target, step)
-            else:
-                moved = evbuffer_remove_buffer(buf, target, step)
-            if moved < 0:
-                if buf.freeze_start:
-                    frozen_or_memory(buf, True)
-                frozen_or_memory(target, False)
-            if moved == 0:
-                break
-            left -= moved
-        return length - left
+        return move_bytes(buf, target, count)
 
     def readline(self, eol=EVBUFFER_EOL_CRLF):
         """Removes a line and returns it without its end, as bytes; None when there is no whole line.
@@ -416,75 +341,37 @@ cdef class EvBuffer:
 
         There is no limit on a line's length but memory.
         """
-        cdef evbuffer *buf
-        cdef evbuffer_ptr it
-        cdef size_t eol_len
-        cdef bytes line
         cdef evbuffer_eol_style style = check_eol(eol)
-        buf = self.enter()
+        cdef evbuffer *buf = self.enter()
         try:
-            if buf.freeze_start:
-                frozen_or_memory(buf, True)
-            set_errno(0)
-            it = evbuffer_search_eol(buf, NULL, &eol_len, style)
-            if it.pos < 0:
-                return not_found("readline")
-            line = PyBytes_FromStringAndSize(NULL, it.pos)
-            if evbuffer_copy_nolock_(buf.first, 0, PyBytes_AS_STRING(line), it.pos) < 0:
-                raise os_error("readline")
-            evbuffer_discard_nolock_(buf, it.pos + eol_len)
-            evbuffer_invoke_callbacks_(buf)
-            return line
+            return take_line(buf, style)
         finally:
             EVLOCK_UNLOCK(buf.lock)
 
     # Looking.
-
-    cdef int position(self, evbuffer *buf, object offset, str name, evbuffer_ptr *pos) except -1:
-        evbuffer_ptr_set(buf, pos, integer(offset, name, 0, buf.total_len), EVBUFFER_PTR_SET)
-        return 0
 
     def search(self, what, start=0, end=None):
         """Returns where the bytes `what` are first found, whole, between the positions start and end (None: the
         end of the buffer); -1 if they are not. An empty `what` is found at start."""
         cdef evbuffer *buf = self.enter()
         cdef evbuffer_ptr first, last
-        cdef Py_buffer view
-        cdef int code
         try:
-            self.position(buf, start, "start", &first)
+            position(buf, start, "start", &first)
             if end is not None:
-                self.position(buf, end, "end", &last)
-            get_bytes(what, &view, "what")
-            if view.len == 0:
-                first.pos = first.pos if end is None or first.pos <= last.pos else -1
-            else:
-                set_errno(0)
-                first = evbuffer_search_range(buf, <const char *>view.buf, view.len, &first,
-                                              &last if end is not None else NULL)
-                if first.pos < 0 and errno:
-                    code = errno
-                    PyBuffer_Release(&view)
-                    set_errno(code)
-                    raise os_error("search")
-            PyBuffer_Release(&view)
-            return first.pos
+                position(buf, end, "end", &last)
+            return find_bytes(buf, what, &first, &last if end is not None else NULL)
         finally:
             EVLOCK_UNLOCK(buf.lock)
 
     def search_eol(self, start=0, eol=EVBUFFER_EOL_CRLF):
         """Returns where the first line end from `start` on is and how many bytes it has, a tuple; None if there
         is none. eol: as for `readline`."""
-        cdef evbuffer *buf
-        cdef evbuffer_ptr it
-        cdef size_t eol_len
         cdef evbuffer_eol_style style = check_eol(eol)
-        buf = self.enter()
+        cdef evbuffer *buf = self.enter()
+        cdef evbuffer_ptr first
         try:
-            self.position(buf, start, "start", &it)
-            set_errno(0)
-            it = evbuffer_search_eol(buf, &it, &eol_len, style)
-            return not_found("search_eol") if it.pos < 0 else (it.pos, eol_len)
+            position(buf, start, "start", &first)
+            return find_line(buf, &first, style)
         finally:
             EVLOCK_UNLOCK(buf.lock)
 
@@ -493,20 +380,12 @@ cdef class EvBuffer:
         ValueError when there are fewer. The view keeps its bytes, whatever happens to the buffer."""
         cdef Py_ssize_t count = size_argument(n, "n")
         cdef evbuffer *buf = self.enter()
-        cdef unsigned char *data
         try:
             if count < 0:
                 count = <Py_ssize_t>buf.total_len
             if <size_t>count > buf.total_len:
                 raise ValueError(f"n must be at most the buffer's length, {buf.total_len}, not {n}")
-            if count == 0:
-                return memoryview(b"")
-            data = evbuffer_pullup(buf, count)
-            if data == NULL:
-                if errno == ENOMEM:
-                    raise MemoryError()
-                raise os_error("pullup")
-            return chain_view(buf.first, data, count)
+            return pull_up(buf, count)
         finally:
             EVLOCK_UNLOCK(buf.lock)
 
@@ -515,28 +394,10 @@ cdef class EvBuffer:
         without copying. The views keep their bytes, whatever happens to the buffer."""
         cdef Py_ssize_t count = size_argument(n, "n")
         cdef evbuffer *buf = self.enter()
-        cdef evbuffer_ptr pos
-        cdef evbuffer_chain *chain
-        cdef size_t skip, left, step
-        cdef list views = []
+        cdef evbuffer_ptr first
         try:
-            self.position(buf, offset, "offset", &pos)
-            left = buf.total_len - <size_t>pos.pos
-            if count >= 0 and <size_t>count < left:
-                left = count
-            chain = <evbuffer_chain *>pos.internal_.chain
-            skip = pos.internal_.pos_in_chain
-            if evbuffer_load_nolock_(chain, skip, left) < 0:
-                raise os_error("peek")
-            while left:
-                step = chain.off - skip
-                if step > left:
-                    step = left
-                views.append(chain_view(chain, chain_data(chain) + skip, step))
-                left -= step
-                skip = 0
-                chain = chain.next
-            return views
+            position(buf, offset, "offset", &first)
+            return view_bytes(buf, count, &first)
         finally:
             EVLOCK_UNLOCK(buf.lock)
 
@@ -548,6 +409,8 @@ cdef class EvBuffer:
         cdef evbuffer *buf = self.buf
         if buf == NULL:
             self.unusable()
+        if self.looped and debugging_():
+            check_thread(buf)
         return <Py_ssize_t>buf.total_len
 
     def __bool__(self):
@@ -569,11 +432,7 @@ cdef class EvBuffer:
     def chains(self):
         """How many pieces the bytes are in."""
         cdef evbuffer *buf = self.enter()
-        cdef evbuffer_chain *chain = buf.first
-        cdef Py_ssize_t n = 0
-        while chain != NULL and chain.off:
-            n += 1
-            chain = chain.next
+        cdef Py_ssize_t n = count_chains(buf)
         EVLOCK_UNLOCK(buf.lock)
         return n
 
@@ -593,6 +452,52 @@ cdef class EvBuffer:
         cdef evbuffer *buf = self.enter()
         evbuffer_set_max_read(buf, count)
         EVLOCK_UNLOCK(buf.lock)
+
+    @property
+    def zerocopy(self):
+        """Whether large pieces leave to a TCP socket without being copied; Linux alone can.
+
+        Their memory is given back when the kernel says that it is done, which may be long after they have left
+        the buffer, and in another thread. Nobody else may use MSG_ZEROCOPY on such a socket, or read its error
+        queue. A bufferevent's `output` may have it set.
+        """
+        cdef evbuffer *buf = self.enter()
+        cdef bint result = buf.flags & EVBUFFER_FLAG_ZEROCOPY != 0
+        EVLOCK_UNLOCK(buf.lock)
+        return result
+
+    @zerocopy.setter
+    def zerocopy(self, bint wanted):
+        cdef evbuffer *buf = self.enter()
+        if wanted:
+            evbuffer_set_flags(buf, EVBUFFER_FLAG_ZEROCOPY)
+        else:
+            evbuffer_clear_flags(buf, EVBUFFER_FLAG_ZEROCOPY)
+        EVLOCK_UNLOCK(buf.lock)
+
+    @property
+    def zerocopy_threshold(self):
+        """The fewest bytes in one piece that are not copied."""
+        cdef evbuffer *buf = self.enter()
+        cdef size_t result = evbuffer_get_zerocopy_threshold(buf)
+        EVLOCK_UNLOCK(buf.lock)
+        return result
+
+    @zerocopy_threshold.setter
+    def zerocopy_threshold(self, n):
+        cdef size_t count = integer(n, "zerocopy_threshold", 1, 0xffffffff)
+        cdef evbuffer *buf = self.enter()
+        evbuffer_set_zerocopy_threshold(buf, count)
+        EVLOCK_UNLOCK(buf.lock)
+
+    @property
+    def zerocopy_stats(self):
+        """What became of it, on the socket that the buffer was last written to: a ZerocopyStats."""
+        cdef evbuffer *buf = self.enter()
+        try:
+            return zerocopy_stats(buf)
+        finally:
+            EVLOCK_UNLOCK(buf.lock)
 
     def read(self, fd, n=-1):
         """Reads once from a descriptor to the end, as by readv(2): at most n bytes, and at most `max_read`.
@@ -651,23 +556,8 @@ cdef class EvBuffer:
         callback alive. What it raises is reported through `sys.unraisablehook`, or by a bufferevent's base. It
         may change the buffer.
         """
-        cdef evbuffer *buf
-        cdef Callback entry
         check_callable(callback, "callback")
-        buf = self.enter()
-        try:
-            entry = Callback.__new__(Callback)
-            entry.buffer_ = self
-            entry.callback_ = callback
-            entry.entry = evbuffer_add_cb(buf, buffer_changed, <void *>entry)
-            if entry.entry == NULL:
-                raise MemoryError()
-            if nodefer:
-                evbuffer_cb_set_flags(buf, entry.entry, EVBUFFER_CB_NODEFER)
-            self.callbacks.append(entry)
-            return entry
-        finally:
-            EVLOCK_UNLOCK(buf.lock)
+        return add_buffer_callback(self, callback, nodefer)
 
     def defer_callbacks(self, EventBase base not None):
         """From now on callbacks run from the base's loop, once for all changes in between. ValueError for
@@ -679,6 +569,7 @@ cdef class EvBuffer:
             if not buf.deferred_cbs:
                 evbuffer_defer_callbacks(buf, base.checked())
                 self.owner = base
+                self.looped = True
         finally:
             EVLOCK_UNLOCK(buf.lock)
 
@@ -704,8 +595,11 @@ cdef class EvBuffer:
     def __repr__(self):
         if self.buf == NULL:
             return f"<cyevent.EvBuffer {'in use' if self.busy else 'closed'}>"
-        n = len(self)
-        chains = self.chains
+        try:
+            n = len(self)
+            chains = self.chains
+        except RuntimeError:
+            return "<cyevent.EvBuffer in use>"
         frozen = ("", ", end frozen", ", front frozen", ", both ends frozen")
         return (f"<cyevent.EvBuffer {n} byte{'' if n == 1 else 's'} in {chains} "
                 f"chain{'' if chains == 1 else 's'}"

@@ -1,12 +1,12 @@
 # Parts of files, for Python.
 
-from cyevent.buffer.types cimport evbuffer_file_segment
+from cyevent.buffer.types cimport evbuffer, evbuffer_file_segment
 
 # A duplicate of the descriptor of something that has one; OSError when it cannot be made.
 cdef int descriptor_of_our_own(object file, str name) except -1
 cdef void close_descriptor(int fd) noexcept
-# Raises for a segment that could not be made.
-cdef int no_segment(int code, long long offset, long long length) except -1
+# Puts a part of a file, whose descriptor it takes in any case, at the end of a buffer that is locked.
+cdef int add_descriptor(evbuffer *buf, int fd, long long offset, long long length) except -1
 
 
 cdef class FileSegment:

@@ -12,7 +12,7 @@ import os
 from cpython.ref cimport PyObject, Py_INCREF, Py_XDECREF
 from libc.errno cimport errno
 from cyevent.buffer.file cimport *
-from cyevent.buffer.pybytes cimport return_to_lender
+from cyevent.buffer.pybytes cimport frozen_or_memory, return_to_lender
 from cyevent.buffer.types cimport *
 from cyevent.buffer.types cimport evbuffer_file_segment
 from cyevent.core.arguments cimport check_callable, descriptor, integer
@@ -37,6 +37,18 @@ cdef int no_segment(int code, long long offset, long long length) except -1:
     if code == 0 or code == ENOMEM:
         raise MemoryError()
     raise OSError(code, f"file: {os.strerror(code)}")
+
+
+cdef int add_descriptor(evbuffer *buf, int fd, long long offset, long long length) except -1:
+    cdef int code
+    set_errno(0)
+    if evbuffer_add_file(buf, fd, offset, length) < 0:
+        code = errno
+        close(fd)
+        if buf.freeze_end:
+            frozen_or_memory(buf, False)
+        no_segment(code, offset, length)
+    return 0
 
 
 cdef void segment_gone(const evbuffer_file_segment *segment, int flags, void *arg) noexcept nogil:

@@ -19,7 +19,7 @@
 #   same bytes) stays where it is in memory, and the bytes up to misalign + off do not change. The space
 #   behind them belongs to the buffer that has the chain in its list.
 
-from libc.stdint cimport uint32_t, int64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 from cyevent.core.sys cimport evutil_socket_t, iovec
 from cyevent.core.types cimport event_base, event_callback
 
@@ -45,6 +45,8 @@ cdef enum:
     # evbuffer_set_flags(): the buffer's bytes only ever leave to a descriptor, never to memory. A hint that
     # nothing here needs: a file goes by sendfile() whenever it is written, and to memory whenever it is read.
     EVBUFFER_FLAG_DRAINS_TO_FD = 1
+    # Written to a TCP socket, large chains leave without being copied (zerocopy.pxd). Not libevent's.
+    EVBUFFER_FLAG_ZEROCOPY = 0x10000
 
 cdef enum:
     # A buffer callback's flags.
@@ -114,6 +116,14 @@ cdef struct evbuffer_file_segment:
 cdef struct evbuffer_chain_file_segment:
     evbuffer_file_segment *segment
 
+# What has become of the calls that were to send without copying, over the socket that a buffer was last written
+# to, whichever buffer made them.
+cdef struct evbuffer_zerocopy_stats:
+    uint64_t sent                  # the kernel got the memory
+    uint64_t done                  # and has given it back
+    uint64_t copied                # of these: it had copied the bytes after all, as it does over loopback
+    uint64_t refused               # it did not want the memory (ENOBUFS), and the bytes were copied
+
 cdef struct evbuffer_cb_info:
     size_t orig_size               # length before the change
     size_t n_added
@@ -139,12 +149,18 @@ cdef struct evbuffer_ptr:
     ev_ssize_t pos                 # -1: not found
     evbuffer_ptr_internal internal_
 
+# What few buffers have, so that an idle connection's are small.
+cdef struct evbuffer_seldom:
+    event_callback deferred        # in use once callbacks are deferred
+    void *zerocopy                 # the socket that it last sent to without copying, or NULL
+
 cdef struct evbuffer:
     evbuffer_chain *first
     evbuffer_chain *last
     evbuffer_chain **last_with_datap
     size_t total_len
-    size_t max_read                # most bytes that one evbuffer_read() takes
+    uint32_t max_read              # most bytes that one evbuffer_read() takes
+    uint32_t zerocopy_threshold    # bytes; shorter chains are always copied
     uint32_t read_size             # memory that the next evbuffer_read() offers; follows what arrives
     uint32_t flags                 # EVBUFFER_FLAG_*
     size_t n_add_for_cb            # bytes added and removed since the callbacks last heard of it
@@ -157,9 +173,13 @@ cdef struct evbuffer:
     unsigned char deferred_cbs
     unsigned char read_filled      # the last evbuffer_read() filled what it offered: more may be there
     unsigned char plain_fd         # its descriptor turned out to be no socket
-    unsigned short walking         # depth of callbacks that run
     unsigned char dead_callbacks   # some are to be freed when walking is 0 again
+    unsigned short walking         # depth of callbacks that run
     int refcnt
     void *parent                   # the bufferevent whose buffer this is, or NULL
     event_base *cb_queue           # where deferred callbacks run; a bufferevent's base in any case
-    event_callback *deferred       # owned; NULL until callbacks are deferred
+    evbuffer_seldom *seldom        # owned; NULL until it is needed
+
+
+cdef inline void *zerocopy_of(const evbuffer *buf) noexcept nogil:
+    return buf.seldom.zerocopy if buf.seldom != NULL else NULL

@@ -10,7 +10,10 @@ from cyevent.buffer.callbacks cimport *
 from cyevent.buffer.evbuffer cimport *
 from cyevent.bufferevent.limits cimport READ_AT_ONCE
 from cyevent.buffer.transfer cimport evbuffer_add_buffer
-from cyevent.buffer.types cimport evbuffer_cb_info, EVBUFFER_CB_ENABLED, EVBUFFER_CB_NODEFER
+from cyevent.buffer.types cimport (
+    evbuffer_cb_info, zerocopy_of, EVBUFFER_CB_ENABLED, EVBUFFER_CB_NODEFER,
+)
+from cyevent.buffer.zerosockets cimport evbuffer_zerocopy_closing_
 from cyevent.core.event cimport (
     event_add, event_del_nolock_, event_initialized, event_remove_timer,
 )
@@ -286,6 +289,10 @@ cdef void finalizer(event_callback *cb, void *arg) noexcept nogil:
     destroy(bev)
 
 
+cdef inline bint runs_callbacks(const evbuffer *buf, const event_callback *current) noexcept nogil:
+    return buf.seldom != NULL and current == &buf.seldom.deferred
+
+
 cdef bint runs_elsewhere(bufferevent *bev) noexcept nogil:
     """True while another thread's loop is inside a callback of this bufferevent. The base's lock is held."""
     cdef bufferevent_private *p = BEV_UPCAST(bev)
@@ -296,7 +303,7 @@ cdef bint runs_elsewhere(bufferevent *bev) noexcept nogil:
                                     or current == &p.rate_limiting.wake):
         return True
     return current == &bev.ev_read.evcb or current == &bev.ev_write.evcb or current == &p.deferred \
-        or current == bev.input.deferred or current == bev.output.deferred
+        or runs_callbacks(bev.input, current) or runs_callbacks(bev.output, current)
 
 
 cdef void last_reference_gone(bufferevent *bev) noexcept nogil:
@@ -462,6 +469,8 @@ cdef int bufferevent_replacefd(bufferevent *bev, evutil_socket_t fd) noexcept no
     # Deleted before it is closed: a backend does not always see that a descriptor is gone.
     result = bufferevent_setfd(bev, -1)
     if result == 0 and old >= 0:
+        if zerocopy_of(bev.output) != NULL:
+            evbuffer_zerocopy_closing_(bev.output)
         result = close(old)
     if result == 0:
         result = bufferevent_setfd(bev, fd)

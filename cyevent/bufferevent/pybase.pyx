@@ -8,7 +8,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_GET_SI
 from cpython.ref cimport PyObject
 from cyevent.buffer.evbuffer cimport *
 from cyevent.buffer.pybytes cimport add_object, add_object_reference, take_bytes
-from cyevent.buffer.pyevbuffer cimport EvBuffer, evbuffer_view
+from cyevent.buffer.pyevbuffer cimport EvBuffer, check_thread, evbuffer_view
 from cyevent.bufferevent.bufferevent cimport *
 from cyevent.bufferevent.limits cimport *
 from cyevent.bufferevent.pyratelimit cimport TokenBucket
@@ -18,6 +18,7 @@ from cyevent.bufferevent.socket cimport bufferevent_priority_set
 from cyevent.bufferevent.types cimport *
 from cyevent.core.clock cimport ns_to_timeval
 from cyevent.core.arguments cimport descriptor, duration_ns, integer, os_error
+from cyevent.core.log cimport debugging_
 from cyevent.core.sys cimport *
 from cyevent.core.sys cimport sockaddr_storage, timeval
 from cyevent.core.types cimport EV_READ, EV_WRITE
@@ -163,6 +164,8 @@ cdef class BufferEvent:
             # Its holder may be waiting for the GIL.
             with nogil:
                 BEV_LOCK(bev)
+        elif debugging_():
+            check_thread(bev.input)
         return bev
 
     cdef int keep(self) except -1:
@@ -296,6 +299,8 @@ cdef class BufferEvent:
         cdef bufferevent *bev = self.bev
         if bev == NULL:
             self.live()
+        if debugging_():
+            check_thread(bev.output)
         if not self.kept:
             self.keep()
         if PyBytes_CheckExact(data) and BEV_UPCAST(bev).lock == NULL:
@@ -335,7 +340,7 @@ cdef class BufferEvent:
         cdef Py_ssize_t count = -1
         if n is not EVERYTHING:
             count = <Py_ssize_t>integer(n, "n", -1, SIZE_MAX)
-        if bev != NULL and BEV_UPCAST(bev).lock == NULL:
+        if bev != NULL and BEV_UPCAST(bev).lock == NULL and not debugging_():
             return take_bytes(bev.input, count)
         bev = self.enter()
         try:

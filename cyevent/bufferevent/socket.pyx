@@ -15,7 +15,8 @@ from libc.limits cimport INT_MAX
 from cyevent.buffer.callbacks cimport evbuffer_attach_cb_
 from cyevent.buffer.evbuffer cimport evbuffer_set_flags
 from cyevent.buffer.io cimport evbuffer_read, evbuffer_write_atmost
-from cyevent.buffer.types cimport evbuffer_cb_info, EVBUFFER_FLAG_DRAINS_TO_FD
+from cyevent.buffer.types cimport evbuffer_cb_info, zerocopy_of, EVBUFFER_FLAG_DRAINS_TO_FD
+from cyevent.buffer.zerosockets cimport evbuffer_zerocopy_closing_
 from cyevent.bufferevent.bufferevent cimport *
 from cyevent.bufferevent.ratelimit cimport *
 from cyevent.bufferevent.types cimport *
@@ -269,6 +270,8 @@ cdef int socket_disable(bufferevent *bev, short events) noexcept nogil:
 
 cdef void socket_destruct(bufferevent *bev) noexcept nogil:
     if BEV_UPCAST(bev).options & BEV_OPT_CLOSE_ON_FREE and bev.ev_read.fd >= 0:
+        if zerocopy_of(bev.output) != NULL:
+            evbuffer_zerocopy_closing_(bev.output)
         close(bev.ev_read.fd)
 
 

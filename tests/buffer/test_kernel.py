@@ -36,13 +36,17 @@ def strace():
     return command
 
 
+def libraries():
+    return [str(Path(__file__).parents[1] / "lib")]
+
+
 @pytest.fixture
 def traced(strace, cython_modules, package_env, tmp_path):
     """Runs a function of tests/cython/traced.pyx; returns its output and the system calls it made."""
     module = cython_modules["traced"]
     folder = str(Path(module.__file__).parent)
     program = (
-        f"import sys; sys.path.insert(0, {folder!r}); import traced; "
+        f"import sys; sys.path[:0] = {[folder, *libraries()]!r}; import traced; "
         "import os; os.getppid(); "
         "traced.{call}; os.getppid()"
     )
@@ -154,6 +158,29 @@ def test_a_file_that_cannot_be_read(traced, path, code):
     assert output == expected
     output, _ = traced(f"load_file({str(path)!r}, {both})", inject=inject, path=path)
     assert output == expected
+
+
+def test_large_pieces_are_not_copied(traced):
+    """Between what is, in one call of their own, and without holding the head back."""
+    output, lines = traced("send_uncopied()")
+    assert output == "1 0"
+    writes = [line for line in lines if re.match("send(to|msg)", line)]
+    assert "MSG_MORE" in writes[0] and writes[0].endswith("= 4")
+    assert "MSG_ZEROCOPY" in writes[1] and "MSG_DONTWAIT" in writes[1]
+    assert writes[1].endswith("= 153600")
+    assert "ZEROCOPY" not in writes[2] and writes[2].endswith("= 4")
+    assert len(writes) == 3
+
+
+@pytest.mark.parametrize("code", ["ENOBUFS", "EOPNOTSUPP"])
+def test_memory_that_the_kernel_does_not_want(traced, code):
+    output, lines = traced("send_uncopied()", inject=f"sendmsg:error={code}:when=1")
+    refused = [line for line in lines if "MSG_ZEROCOPY" in line and code in line]
+    assert len(refused) == 1
+    # It is tried again, with what comes next, where only room was lacking.
+    again = [line for line in lines if "MSG_ZEROCOPY" in line and code not in line]
+    assert len(again) == (code == "ENOBUFS")
+    assert output == ("1 1" if code == "ENOBUFS" else "0 0")
 
 
 def test_an_interrupted_call_is_made_again(traced):

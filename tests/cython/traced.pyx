@@ -8,9 +8,11 @@ from libc.errno cimport EAGAIN, errno
 from cyevent cimport (
     evbuffer, evbuffer_add_file_segment, evbuffer_copyout, evbuffer_file_segment,
     evbuffer_file_segment_free, evbuffer_file_segment_new, evbuffer_free, evbuffer_get_length,
-    evbuffer_new, evbuffer_read, evbuffer_write,
+    evbuffer_get_zerocopy_stats, evbuffer_new, evbuffer_read, evbuffer_set_flags, evbuffer_write,
+    EVBUFFER_FLAG_ZEROCOPY, evbuffer_zerocopy_stats,
 )
 from bufrig cimport add, lend
+from zerocopy_peers import receive, tcp_pair
 
 
 cdef int add_file(evbuffer *buf, str path, unsigned flags, int times) except -1:
@@ -86,4 +88,24 @@ def one_write_one_read():
     add(buf, b"interrupted")
     print(evbuffer_write(buf, left.fileno()), end=" ")
     print(evbuffer_read(buf, right.fileno(), -1), evbuffer_get_length(buf))
+    evbuffer_free(buf)
+
+
+def send_uncopied():
+    """A head, three large pieces and a tail to a TCP socket; what became of the calls."""
+    cdef evbuffer *buf = evbuffer_new()
+    cdef evbuffer_zerocopy_stats stats
+    data = bytes(range(256)) * 200
+    left, right = tcp_pair()
+    evbuffer_set_flags(buf, EVBUFFER_FLAG_ZEROCOPY)
+    lend(buf, b"head")
+    for _ in range(3):
+        lend(buf, data)
+    lend(buf, b"tail")
+    got = send_all(buf, left.fileno(), right)
+    while len(got) < 3 * len(data) + 8:
+        got += receive(right, 3 * len(data) + 8 - len(got))
+    assert got == b"head" + 3 * data + b"tail"
+    evbuffer_get_zerocopy_stats(buf, &stats)
+    print(stats.sent, stats.refused)
     evbuffer_free(buf)
