@@ -13,6 +13,7 @@ run has failed if there is one.
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -78,10 +79,14 @@ def reports(folder: Path) -> Path:
 
 def show_reports(folder: Path) -> bool:
     """Prints every report; True if there is one."""
-    found = sorted(reports(folder).iterdir())
-    for path in found:
-        print(f"--- {path}", path.read_text(errors="replace"), sep="\n", file=sys.stderr)
-    return bool(found)
+    found = False
+    for path in sorted(reports(folder).iterdir()):
+        text = path.read_text(errors="replace")
+        # Tests ask for more memory than there is, which is told and no fault.
+        if re.sub(r"(?m)^==\d+==WARNING: \w+ failed to allocate 0x\w+ bytes$", "", text).strip():
+            print(f"--- {path}", text, sep="\n", file=sys.stderr)
+            found = True
+    return found
 
 
 def main(arguments: list[str]) -> int:

@@ -1,27 +1,24 @@
 """Memory that nobody refers to any more, as LeakSanitizer finds it in a sanitized run (tools/sanitize.py).
 
-It is asked while the interpreter still lives: what CPython leaves at its end is not in the way then, so that
-nothing has to be forgiven. What another library leaves while it is imported is not looked at. A forked child is
-not asked: what threads of its parent referred to looks lost there.
+It looks when the tests are over and before the interpreter takes itself apart: what CPython leaves at its end is
+not in the way then, so that nothing has to be forgiven. What another library leaves while it is imported is not
+looked at. Forked children do not look: there, what threads of the parent referred to is lost to nobody's harm.
 """
 
+import atexit
 import contextlib
 import ctypes
 
-_process = ctypes.CDLL(None)
-_sanitized = hasattr(_process, "__lsan_do_recoverable_leak_check")
 
-
-def import_others():
-    """Imports what the tests will, where it has leaks of its own."""
-    if not _sanitized:
+def look_at_the_end():
+    """Has what is found reported; to be called before anything else imports the libraries of others."""
+    process = ctypes.CDLL(None)
+    look = getattr(process, "__lsan_do_recoverable_leak_check", None)
+    if look is None:
         return
-    _process.__lsan_disable()
+    process.__lsan_disable()
     with contextlib.suppress(ImportError):
         import OpenSSL.SSL  # noqa: F401
-    _process.__lsan_enable()
-
-
-def found():
-    """Whether there are any; the sanitizer's report has where each was allocated. Never without a sanitizer."""
-    return _sanitized and bool(_process.__lsan_do_recoverable_leak_check())
+    process.__lsan_enable()
+    # No earlier than in atexit: where a running function's variables are the sanitizer does not look.
+    atexit.register(look)
