@@ -1,6 +1,6 @@
 """A thread that is about to wake a loop, without the lock, while the base goes away or is made anew.
 
-What it writes to is replaced by a full pipe, in which it waits for as long as a test likes; then the write fails.
+What it writes to is replaced by a full pipe, in which it waits for as long as a test likes; then that fails.
 """
 
 import os
@@ -138,8 +138,8 @@ cdef void *run(void *arg) noexcept nogil:
 cdef bint wakes(event_base *base) noexcept nogil:
     """Whether a loop that sleeps in another thread ends when it is told to."""
     cdef pthread_t thread
-    cdef int i
-    for i in range(20):
+    cdef int _i
+    for _i in range(20):
         pthread_create(&thread, NULL, run, base)
         while not ev_load_int(<int *>&base.waiting):
             sleep_ms(1)

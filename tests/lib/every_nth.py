@@ -1,11 +1,12 @@
 """A pytest plugin that makes each n-th allocation of the core fail while a test runs.
 
-A test may fail then, for want of memory. It must not end the process, and when it is over nothing may be left
+A test may fail then, for want of memory. It must not end the process, and when all are over nothing may be left
 of what was allocated: that fails the run.
 """
 
 import gc
 import sys
+import threading
 
 import failing
 import pytest
@@ -13,16 +14,24 @@ import pytest
 # What an exception of a test that failed refers to would otherwise live until the next one fails.
 LAST = ("last_exc", "last_type", "last_value", "last_traceback")
 
-left = []
+GUARD = 60.0
+
 failures = 0
+# Tests after which something was left, though perhaps in a thread that was still about to end.
+suspects = []
 
 
 def pytest_addoption(parser):
-    parser.addoption("--every-nth", type=int, default=0, help="fail each n-th allocation")
+    parser.addoption("--every-nth", type=int, required=True, help="fail each n-th allocation")
 
 
 def pytest_configure(config):
     failing.install()
+
+
+def pytest_collection_finish():
+    # Collecting what tests leave need not look at pytest too.
+    gc.freeze()
 
 
 @pytest.hookimpl(wrapper=True)
@@ -51,19 +60,23 @@ def pytest_runtest_protocol(item):
     for name in LAST:
         if hasattr(sys, name):
             delattr(sys, name)
-    gc.collect()
-    more = failing.outstanding() - before
-    if more > 0:
-        left.append(f"{item.nodeid}: {more} blocks are left")
+    if failing.outstanding() > before:
+        gc.collect()
+    if failing.outstanding() > before:
+        suspects.append(item.nodeid)
     return result
 
 
 def pytest_sessionfinish(session):
-    if left:
+    for thread in threading.enumerate():
+        if thread is not threading.current_thread():
+            thread.join(GUARD)
+    gc.collect()
+    if failing.outstanding():
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 def pytest_terminal_summary(terminalreporter):
     terminalreporter.write_line(f"{failures} allocations failed")
-    for line in left:
-        terminalreporter.write_line(line)
+    if failing.outstanding():
+        terminalreporter.write_line(f"{failing.outstanding()} blocks are left: {suspects}")

@@ -1,6 +1,6 @@
 """Memory that nobody refers to any more, as LeakSanitizer finds it in a sanitized run (tools/sanitize.py).
 
-It looks when the tests are over and before the interpreter takes itself apart: what CPython leaves at its end is
+It looks when the tests are over, before the interpreter takes itself apart: what CPython leaves at its end is
 not in the way then, so that nothing has to be forgiven. What another library leaves while it is imported is not
 looked at. Forked children do not look: there, what threads of the parent referred to is lost to nobody's harm.
 """
