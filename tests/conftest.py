@@ -21,6 +21,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import leaks
+import programs
 import pytest
 from hypothesis import settings
 
@@ -31,7 +33,7 @@ if any(Path(entry or ".").resolve() == ROOT for entry in sys.path):
 
 # A loop that hangs does so outside the interpreter, where no Python timeout can stop it. Later than
 # pytest-timeout, which fails a single test where it can.
-HANG = 150.0
+HANG = programs.limit(150)
 
 STDERR = pytest.StashKey[int]()
 
@@ -39,6 +41,8 @@ STDERR = pytest.StashKey[int]()
 settings.register_profile("nightly", max_examples=5000, stateful_step_count=80, deadline=None)
 if os.environ.get("CYEVENT_NIGHTLY"):
     settings.load_profile("nightly")
+
+leaks.look_at_the_end()
 
 # The interrupt tests need Python's own handler; a shell's background job inherits SIGINT ignored.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -133,26 +137,15 @@ def pair():
 @pytest.fixture(scope="session")
 def package_env():
     """The environment in which a child finds the package that this run tests."""
-    import cyevent
-
-    env = dict(os.environ)
-    env["PYTHONPATH"] = str(Path(cyevent.__file__).resolve().parents[1])
-    return env
+    return programs.environment()
 
 
 @pytest.fixture
-def run_python(package_env, tmp_path):
+def run_python(tmp_path):
     """Runs a program in an interpreter of its own, away from the source tree."""
 
     def run(program, *args, options=(), timeout=60, check=True):
-        done = subprocess.run(
-            [sys.executable, *options, "-c", program, *args],
-            cwd=tmp_path,
-            env=package_env,
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-        )
+        done = programs.run(*options, "-c", program, *args, cwd=tmp_path, timeout=timeout)
         if check:
             assert done.returncode == 0, done.stdout + done.stderr
         return done
@@ -196,12 +189,10 @@ def in_child():
 
 # Read once and here: sysconfig fills its table at the first use, which is not safe in two threads.
 EXT_SUFFIX = sysconfig.get_config_var("EXT_SUFFIX")
-SANITIZERS = os.environ.get("CYEVENT_SANITIZE", "")
 COMPILER = [
     *shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC")),
     *("-shared", "-fPIC", "-O0"),
-    # As setup.py does it for the package: threads are only checked where both are.
-    *(("-g", "-fno-omit-frame-pointer", f"-fsanitize={SANITIZERS}") if SANITIZERS else ()),
+    *programs.SANITIZER_FLAGS,
     *(f"-I{sysconfig.get_path(name)}" for name in ("include", "platinclude")),
 ]
 
@@ -227,12 +218,11 @@ def _build_key(sources, flags):
     return digest.hexdigest()[:16]
 
 
-def _compile(name, folder, env, flags):
+def _compile(name, folder, flags):
     """Cython and the C compiler; returns what they had to say if one of them failed."""
     cython = [sys.executable, "-m", "cython", "-3", f"{name}.pyx"]
     compiler = [*COMPILER, *flags, f"{name}.c", "-o", name + EXT_SUFFIX]
-    # A sanitizer's runtime is for what is compiled, and slows the compilers down.
-    env = {key: env[key] for key in env if key not in ("LD_PRELOAD", "PYTHONMALLOC")}
+    env = programs.compiler_environment()
     for command in (cython, compiler):
         done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True)
         if done.returncode:
@@ -241,7 +231,7 @@ def _compile(name, folder, env, flags):
 
 
 @pytest.fixture(scope="session")
-def compile_cython(package_env, request, tmp_path_factory):
+def compile_cython(request, tmp_path_factory):
     """Compiles Cython modules against the package under test, or finds them compiled.
 
     Takes the texts of all .pyx and .pxd files by file name; returns the modules by name.
@@ -262,9 +252,7 @@ def compile_cython(package_env, request, tmp_path_factory):
             for name, text in sources.items():
                 (building / name).write_text(text)
             with ThreadPoolExecutor(os.cpu_count()) as pool:
-                results = pool.map(
-                    lambda name: _compile(name, building, package_env, flags), modules
-                )
+                results = pool.map(lambda name: _compile(name, building, flags), modules)
                 errors = [error for error in results if error]
             if errors:
                 shutil.rmtree(building)

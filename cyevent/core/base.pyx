@@ -17,7 +17,9 @@ from cyevent.core.fdmap cimport (
 )
 from cyevent.core.log cimport debugging_, event_msgx_, event_warn_, event_warnx_
 from cyevent.core.memory cimport mm_calloc, mm_free
-from cyevent.core.queue cimport evthread_notify_quiesce_, remove_active, remove_active_later
+from cyevent.core.queue cimport (
+    evthread_notify_began_, evthread_notify_quiesce_, remove_active, remove_active_later,
+)
 from cyevent.core.signals cimport (
     evsig_dealloc_, evsig_init_, evsig_method_, evsig_reinit_,
 )
@@ -177,12 +179,12 @@ cdef event_base *event_base_new_with_config(const event_config *config) noexcept
 cdef void notify_seen(evutil_socket_t fd, short what, void *arg) noexcept nogil:
     cdef event_base *base = <event_base *>arg
     EVLOCK_LOCK(base.lock)
-    base.is_notify_pending = False
+    ev_store_int(&base.is_notify_pending, False)
     EVLOCK_UNLOCK(base.lock)
 
 
 cdef void notify_heard(backend_host *host) noexcept nogil:
-    (<event_base *>host).is_notify_pending = False
+    ev_store_int(&(<event_base *>host).is_notify_pending, False)
 
 
 cdef void notify_drain(evutil_socket_t fd, short what, void *arg) noexcept nogil:
@@ -192,7 +194,7 @@ cdef void notify_drain(evutil_socket_t fd, short what, void *arg) noexcept nogil
     # An eventfd gives its count in one read; a socket pair whatever was written.
     while read(fd, bytes, sizeof(bytes)) == <ssize_t>sizeof(bytes):
         pass
-    base.is_notify_pending = False
+    ev_store_int(&base.is_notify_pending, False)
     EVLOCK_UNLOCK(base.lock)
 
 
@@ -222,12 +224,13 @@ cdef void close_notify(event_base *base) noexcept nogil:
     if base.notify_fds[1] >= 0 and base.notify_fds[1] != base.notify_fds[0]:
         close(base.notify_fds[1])
     base.notify_fds[0] = base.notify_fds[1] = -1
-    base.is_notify_pending = False
+    ev_store_int(&base.is_notify_pending, False)
 
 
 cdef int make_notifiable(event_base *base) noexcept nogil:
     if base.notifiable:
         return 0
+    evthread_notify_began_(base)
     if base.ops.notify_init != NULL and base.ops.notify_init(&base.host, base.backend) == 0:
         base.notifiable = True
         return 0
@@ -434,8 +437,8 @@ cdef int event_reinit(event_base *base) noexcept nogil:
     cdef void *fresh
     EVLOCK_LOCK(base.lock)
     was_notifiable = base.notifiable
-    # A child has none of the threads that may have been about to write.
-    base.notifying = 0
+    # Before what they write to goes away.
+    evthread_notify_quiesce_(base)
     # What the child shares with its parent goes first, while the old backend can still be told nothing:
     # removing a registration from a shared epoll descriptor would remove the parent's.
     if base.need_reinit_after_fork:

@@ -2,7 +2,7 @@
 
 from libc.stdint cimport uint8_t, uint64_t
 from cyevent.backends.vtable cimport event_op
-from cyevent.core.sys cimport EAGAIN, EINTR, ev_add_int, sched_yield, write
+from cyevent.core.sys cimport EAGAIN, EINTR, ev_add_int, ev_load_int, ev_store_int, sched_yield, write
 from cyevent.core.threads cimport EVLOCK_LOCK, EVLOCK_UNLOCK
 from libc.errno cimport errno
 
@@ -10,7 +10,16 @@ cdef enum:
     # A turn runs at most this many callbacks that were deferred in the same turn; the others wait for the
     # next one, so that two callbacks that defer each other cannot starve the descriptors.
     MAX_DEFERREDS_QUEUED = 32
-    PATIENCE = 10000
+
+cdef extern from *:
+    """
+    #ifdef _WIN32
+      #define process_id() 0       /* there are no forked children */
+    #else
+      #define process_id() ((long)getpid())
+    #endif
+    """
+    long process_id() noexcept nogil
 
 
 # What it takes is all that it uses: without the lock, nothing else of the base may be read.
@@ -30,14 +39,14 @@ cdef int write_notification(const event_op *ops, void *backend, int fd) noexcept
 cdef int evthread_notify_base_(event_base *base) noexcept nogil:
     if not base.notifiable:
         return -1
-    if base.is_notify_pending:
+    if ev_load_int(&base.is_notify_pending):
         return 0
-    base.is_notify_pending = True
+    ev_store_int(&base.is_notify_pending, True)
     if base.notify_later:
         base.notify_due = True
         return 0
     if write_notification(base.ops, base.backend, base.notify_fds[1]) < 0:
-        base.is_notify_pending = False
+        ev_store_int(&base.is_notify_pending, False)
         return -1
     return 0
 
@@ -47,21 +56,24 @@ cdef void notify_without_lock_(event_base *base) noexcept nogil:
     cdef void *backend = base.backend
     cdef int fd = base.notify_fds[1]
     base.notify_due = False
-    # The loop may end and its base be freed as soon as the lock goes: freeing waits for this count.
+    # The loop may end and its base be freed as soon as the lock goes: freeing waits for this count, and has the
+    # lock, so that it must not be needed any more.
     ev_add_int(&base.notifying, 1)
     EVLOCK_UNLOCK(base.lock)
     if write_notification(ops, backend, fd) < 0:
-        EVLOCK_LOCK(base.lock)
-        base.is_notify_pending = False
-        EVLOCK_UNLOCK(base.lock)
+        ev_store_int(&base.is_notify_pending, False)
     ev_add_int(&base.notifying, -1)
 
 
+cdef void evthread_notify_began_(event_base *base) noexcept nogil:
+    base.notify_process = process_id()
+
+
 cdef void evthread_notify_quiesce_(event_base *base) noexcept nogil:
-    cdef int _i
-    # Not for ever: in a forked child the count may stand for threads that are not there.
-    for _i in range(PATIENCE):
-        if ev_add_int(&base.notifying, 0) == 0:
+    while ev_add_int(&base.notifying, 0) != 0:
+        if base.notify_process != process_id():
+            # A forked child has none of the threads that were about to write.
+            ev_store_int(&base.notifying, 0)
             break
         sched_yield()
 

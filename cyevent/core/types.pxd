@@ -269,10 +269,11 @@ cdef struct event_base:
     int max_dispatch_callbacks
     int limit_callbacks_after_prio
     int flags                  # EVENT_BASE_FLAG_*
-    bint is_notify_pending
+    int is_notify_pending      # a notification was made and not yet heard of; set with the lock
     bint notify_later          # inside notify_later(): whoever unlocks wakes the loop,
     bint notify_due            # if this is set by then
-    int notifying              # threads that are about to write to notify_fds, without the lock
+    int notifying              # threads that are about to write to notify_fds, without the lock,
+    long notify_process        # in this process
     unsigned long owner        # thread id of the loop
     void *lock                 # NULL: not thread-safe
     void *current_event_cond

@@ -1,11 +1,10 @@
 """Bad arguments: each raises the documented exception, names the argument, and leaves no trace."""
 
 import datetime
-import os
 import signal
-import subprocess
 import sys
 
+import programs
 import pytest
 
 from cyevent import PERSIST, READ, SIGNAL, TIMEOUT, WRITE, Event, EventBase, Signal, Timer
@@ -350,17 +349,9 @@ def test_dump_needs_a_file(base):
 
 
 @pytest.mark.skipif(bool(sys.flags.dev_mode), reason="this is the run in development mode")
-def test_in_development_mode(package_env):
-    done = subprocess.run(
-        [
-            sys.executable,
-            *("-X", "dev", "-W", "error", "-m", "pytest", "-q", "-x", "-W", "error"),
-            *("-p", "no:cacheprovider", __file__),
-        ],
-        cwd=os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))),
-        env=package_env,
-        capture_output=True,
-        text=True,
-        timeout=110,
+def test_in_development_mode(request):
+    options = ("-X", "dev", "-W", "error", "-m", "pytest", "-q", "-x", "-W", "error")
+    done = programs.run(
+        *options, "-p", "no:cacheprovider", __file__, cwd=request.config.rootpath, timeout=110
     )
     assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-8000:]

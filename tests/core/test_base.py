@@ -133,12 +133,9 @@ def test_environment_disables_every_method_in_turn(monkeypatch):
         EventBase()
 
 
-def test_environment_shows_the_method(run_python, package_env):
-    package_env["EVENT_SHOW_METHOD"] = "1"
-    try:
-        done = run_python("import cyevent; print(cyevent.EventBase().method)")
-    finally:
-        del package_env["EVENT_SHOW_METHOD"]
+def test_environment_shows_the_method(run_python, monkeypatch):
+    monkeypatch.setenv("EVENT_SHOW_METHOD", "1")
+    done = run_python("import cyevent; print(cyevent.EventBase().method)")
     assert done.stdout.strip() in done.stderr
 
 

@@ -339,14 +339,11 @@ def test_debug_mode_too_late(run_python):
     assert "before the first EventBase" in done.stdout
 
 
-def test_debug_mode_from_the_environment(run_python, monkeypatch, package_env):
-    package_env["CYEVENT_DEBUG_MODE"] = "1"
-    try:
-        run_python("import cyevent\nassert cyevent.debug_mode()")
-        package_env["CYEVENT_DEBUG_MODE"] = "0"
-        run_python("import cyevent\nassert not cyevent.debug_mode()")
-    finally:
-        del package_env["CYEVENT_DEBUG_MODE"]
+def test_debug_mode_from_the_environment(run_python, monkeypatch):
+    monkeypatch.setenv("CYEVENT_DEBUG_MODE", "1")
+    run_python("import cyevent\nassert cyevent.debug_mode()")
+    monkeypatch.setenv("CYEVENT_DEBUG_MODE", "0")
+    run_python("import cyevent\nassert not cyevent.debug_mode()")
 
 
 def test_debug_mode_is_off_by_default():

@@ -89,6 +89,12 @@ class Looper(threading.Thread):
         self.join(GUARD)
         assert not self.is_alive(), "the loop was not woken"
 
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        self.finish()
+
 
 class Storm:
     """Random calls on events that all threads share and on those that only one of them has."""
@@ -224,18 +230,17 @@ class Storm:
 def run_storm(base, pair, seconds):
     base.priorities = 3
     storm = Storm(base, pair)
-    looper = Looper(base)
-    crowd = Crowd(*[storm.step] * THREADS)
-    crowd.stop.wait(seconds)
-    crowd.finish()
-    for event in storm.shared:
-        event.delete()
-    deadline = time.monotonic() + GUARD
-    # What was asked for and needs the loop: timers of one shot, finalizers, calls.
-    while base.num_events() and time.monotonic() < deadline:
-        time.sleep(0.001)
-    assert base.num_events() == 0, list(base)
-    looper.finish()
+    with Looper(base):
+        crowd = Crowd(*[storm.step] * THREADS)
+        crowd.stop.wait(seconds)
+        crowd.finish()
+        for event in storm.shared:
+            event.delete()
+        deadline = time.monotonic() + GUARD
+        # What was asked for and needs the loop: timers of one shot, finalizers, calls.
+        while base.num_events() and time.monotonic() < deadline:
+            time.sleep(0.001)
+        assert base.num_events() == 0, list(base)
     assert storm.soon == storm.to_call
     assert len(storm.finalized) == storm.to_finalize
     storm.shared.clear()

@@ -1,8 +1,8 @@
 """Memory that runs out: each operation, with each of its allocations failing in turn.
 
 A scenario makes what it uses and frees it again. It runs with its first allocation failing, then its
-second, and so on until none fails any more, once with that one failing alone and once with all later ones
-too. It may fail then, by saying so; it must not crash, leak, or leave a base that does not work.
+second, and so on until none fails any more: with that one failing alone, with all later ones too, and
+with each n-th. It may fail then, by saying so; it must not crash, leak, or leave a base that does not work.
 """
 
 from libc.stdio cimport FILE, fclose, fopen
@@ -56,12 +56,17 @@ cdef extern from "<pthread.h>" nogil:
     int pthread_create(pthread_t *thread, void *attr, void *(*start)(void *) noexcept nogil, void *arg)
     int pthread_join(pthread_t thread, void **result)
 
+cdef enum failing:
+    ALONE                      # the one at fail_at
+    ONWARDS                    # and all that follow
+    EACH                       # and all whose number is a multiple of it
+
 ctypedef int (*scenario)(event_base *base, int *fds) noexcept nogil
 
 cdef int outstanding = 0
 cdef int allocations = 0
 cdef int fail_at = 0
-cdef bint fail_on = False      # and all that follow
+cdef failing fail_how = ALONE
 cdef int failures = 0
 
 
@@ -69,11 +74,18 @@ cdef int failures = 0
 
 cdef bint fails() noexcept nogil:
     global allocations, failures
+    cdef bint failed
     allocations += 1
-    if fail_at and (allocations == fail_at or (fail_on and allocations > fail_at)):
-        failures += 1
-        return True
-    return False
+    if fail_at == 0:
+        return False
+    if fail_how == ALONE:
+        failed = allocations == fail_at
+    elif fail_how == ONWARDS:
+        failed = allocations >= fail_at
+    else:
+        failed = allocations % fail_at == 0
+    failures += failed
+    return failed
 
 
 cdef void *failing_malloc(size_t n) noexcept nogil:
@@ -128,7 +140,7 @@ cdef event_base *new_base(const char *method) noexcept nogil:
 cdef int attempt(const char *method, scenario run, int *fds) noexcept nogil:
     """0 when all went well, -1 when something failed, -2 for a base that does not work afterwards."""
     cdef event_base *base = new_base(method)
-    global fail_at, fail_on
+    global fail_at
     cdef int result, called = 0
     cdef event after
     if base == NULL:
@@ -136,7 +148,6 @@ cdef int attempt(const char *method, scenario run, int *fds) noexcept nogil:
     result = run(base, fds)
     # Whatever failed, the base goes on when there is memory again.
     fail_at = 0
-    fail_on = False
     event_assign(&after, base, -1, 0, called_back, &called)
     event_active(&after, EV_TIMEOUT, 1)
     if event_base_loop(base, EVLOOP_ONCE | EVLOOP_NONBLOCK) < 0 or called != 1:
@@ -164,22 +175,22 @@ cdef void *in_thread(void *arg) noexcept nogil:
 
 cdef int exercise(str method, scenario run) except -1:
     """Returns how many allocations the scenario makes."""
-    global fail_at, fail_on, allocations, failures
+    global fail_at, fail_how, allocations, failures
     cdef bytes name = method.encode()
     cdef task work
     cdef pthread_t thread
     cdef int fds[2]
     cdef int result, n
-    cdef bint on
+    cdef failing how
     work.method = name
     work.run = run
     work.fds = fds
-    for on in (False, True):
+    for how in (ALONE, ONWARDS, EACH):
         for n in range(1, TOO_MANY):
             assert socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds) == 0
             with nogil:
                 fail_at = n
-                fail_on = on
+                fail_how = how
                 allocations = failures = 0
                 event_set_log_callback(silence)
                 event_set_mem_functions(failing_malloc, failing_realloc, counting_free)
@@ -546,7 +557,7 @@ cdef void count_turn(evwatch *watcher, const evwatch_prepare_cb_info *info, void
 
 cdef int delete_without_memory(event_base *base, int *fds, int *turns) noexcept nogil:
     """Returns the deletion's result, or -2 where nothing needed memory."""
-    global fail_at, fail_on, allocations
+    global fail_at, fail_how, allocations
     cdef event gone
     cdef event others[MANY_CHANGES]
     cdef event timer
@@ -563,7 +574,7 @@ cdef int delete_without_memory(event_base *base, int *fds, int *turns) noexcept 
     event_base_loop(base, EVLOOP_ONCE | EVLOOP_NONBLOCK)
     allocations = 0
     fail_at = 1
-    fail_on = True
+    fail_how = ONWARDS
     while n < MANY_CHANGES:
         event_assign(&others[n], base, fcntl(fds[1], F_DUPFD, 0), EV_READ, nothing, NULL)
         if event_add(&others[n], NULL) < 0:
@@ -574,7 +585,6 @@ cdef int delete_without_memory(event_base *base, int *fds, int *turns) noexcept 
     if n == MANY_CHANGES:
         result = -2
     fail_at = 0
-    fail_on = False
     while n:
         n -= 1
         event_del(&others[n])

@@ -10,15 +10,18 @@ import sys
 import time
 from pathlib import Path
 
+import programs
 import pytest
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "embed"
 RATE = 40
-PATIENCE = 30.0
+PATIENCE = programs.limit(30)
+# In a sanitized run the example's own code is checked too; its warnings are those of an ordinary build.
+SANITIZED = {"CXXFLAGS": " ".join(("-O1", "-Wall", *programs.SANITIZER_FLAGS))}
 
 
 @pytest.fixture(scope="module")
-def build(toolchain, package_env, tmp_path_factory):
+def build(toolchain, tmp_path_factory):
     """Builds the example as its README says; takes further variables for make."""
     if not (shutil.which("make") and shutil.which("c++")):
         pytest.skip("make or c++ is not installed")
@@ -26,10 +29,13 @@ def build(toolchain, package_env, tmp_path_factory):
     def make(**variables):
         folder = tmp_path_factory.mktemp("arena") / "embed"
         shutil.copytree(EXAMPLE, folder)
-        settings = {"PYTHON": sys.executable, "CONFIG": toolchain.config, **variables}
+        settings = {"PYTHON": sys.executable, "CONFIG": toolchain.config}
+        settings |= SANITIZED if programs.SANITIZERS else {}
+        settings |= variables
         settings["LDFLAGS"] = " ".join(toolchain.exporting)
         command = ["make", *(f"{name}={value}" for name, value in settings.items())]
-        done = subprocess.run(command, cwd=folder, env=package_env, capture_output=True, text=True)
+        env = programs.environment()
+        done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr
         assert "warning" not in done.stderr
         return folder / "arena"
@@ -232,6 +238,7 @@ def test_bad_arguments(arena, embedded_env, arguments):
     assert done.returncode == 2
 
 
+@pytest.mark.skipif(bool(programs.SANITIZERS), reason="in this run all of these tests are that")
 def test_under_the_address_sanitizer(build, start):
     """The program's own code; the extension modules have builds of their own for that."""
     flags = "-O1 -g -Wall -fsanitize=address,undefined -fno-sanitize-recover=all"
@@ -243,6 +250,7 @@ def test_under_the_address_sanitizer(build, start):
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(bool(programs.SANITIZERS), reason="valgrind does not run what is sanitized")
 def test_under_valgrind(arena, start):
     if not shutil.which("valgrind"):
         pytest.skip("valgrind is not installed")

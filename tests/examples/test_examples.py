@@ -3,37 +3,27 @@
 import os
 import signal
 import socket
-import subprocess
-import sys
 from pathlib import Path
 
+import programs
 import pytest
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
 
 @pytest.fixture
-def start(package_env):
+def start():
     """Starts an example that listens; returns its process and its port."""
     running = []
 
     def run(name, *arguments):
-        process = subprocess.Popen(
-            [sys.executable, str(EXAMPLES / name), *arguments],
-            stdout=subprocess.PIPE,
-            text=True,
-            env=package_env,
-        )
+        process = programs.start(EXAMPLES / name, *arguments)
         running.append(process)
-        line = process.stdout.readline()
-        assert line.startswith("listening on 127.0.0.1:"), line
-        return process, int(line.rsplit(":", 1)[1])
+        return process, programs.address_of(process)[1]
 
     yield run
     for process in running:
-        process.kill()
-        process.wait()
-        process.stdout.close()
+        programs.end(process)
 
 
 def receive(sock, n):
@@ -68,17 +58,17 @@ def test_echo_server(start):
     assert process.wait(20) == 0
 
 
-def test_zlib_link(start, package_env):
+def send_through_the_link(port, text):
+    return programs.run(
+        EXAMPLES / "zlib_link.py", "send", "127.0.0.1", port, input=text, text=False
+    )
+
+
+def test_zlib_link(start):
     process, port = start("zlib_link.py", "serve")
     text = b"all work and no play makes a dull text\n" * 20_000
     for _ in range(2):
-        done = subprocess.run(
-            [sys.executable, str(EXAMPLES / "zlib_link.py"), "send", "127.0.0.1", str(port)],
-            input=text,
-            capture_output=True,
-            timeout=60,
-            env=package_env,
-        )
+        done = send_through_the_link(port, text)
         assert done.returncode == 0, done.stderr
         words = done.stdout.decode().split()
         assert words[:5] == ["the", "server", "got", str(len(text)), "bytes;"]
@@ -88,14 +78,7 @@ def test_zlib_link(start, package_env):
         assert process.stdout.readline() == f"{len(text)} bytes crossed as {crossed}\n"
 
 
-def test_zlib_link_without_a_server(package_env):
+def test_zlib_link_without_a_server():
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-    done = subprocess.run(
-        [sys.executable, str(EXAMPLES / "zlib_link.py"), "send", "127.0.0.1", str(port)],
-        input=b"x",
-        capture_output=True,
-        timeout=60,
-        env=package_env,
-    )
-    assert b"refused" in done.stdout
+    assert b"refused" in send_through_the_link(port, b"x").stdout

@@ -8,6 +8,7 @@ import sys
 import sysconfig
 from pathlib import Path
 
+import programs
 import pytest
 
 import cyevent
@@ -36,21 +37,29 @@ class Toolchain:
             pytest.skip(f"{CONFIG} {' '.join(options)}: {done.stderr.strip()}")
         return shlex.split(done.stdout)
 
+    @staticmethod
+    def checks(compiler):
+        """The sanitizers of this run; clang's runtime is another one than that of the package."""
+        return programs.SANITIZER_FLAGS if "clang" not in Path(compiler).name else ()
+
     def compile(self, compiler, source, *flags):
         """Compiles one file; returns the object file. Warnings of Python's own headers do not count."""
         target = source.with_name(f"{source.name}.{Path(compiler).name}.o")
         python = [flag.replace("-I", "-isystem", 1) for flag in self.includes]
         own = f"-I{cyevent.get_include()}"
-        run([compiler, *WARNINGS, *flags, *python, own, "-c", source, "-o", target])
+        flags = (*WARNINGS, *self.checks(compiler), *flags)
+        run([compiler, *flags, *python, own, "-c", source, "-o", target])
         return target
 
     def link(self, compiler, objects, target):
-        run([compiler, *objects, *self.exporting, *self.linking, "-o", target])
+        flags = (*self.checks(compiler), *self.exporting, *self.linking)
+        run([compiler, *objects, *flags, "-o", target])
         return target
 
 
 def run(command):
-    done = subprocess.run(command, capture_output=True, text=True)
+    env = programs.compiler_environment()
+    done = subprocess.run(command, env=env, capture_output=True, text=True)
     assert done.returncode == 0, shlex.join(map(str, command)) + "\n" + done.stdout + done.stderr
 
 
@@ -94,7 +103,7 @@ def run_program(embedded_env, tmp_path):
             env={**embedded_env, **variables},
             capture_output=True,
             text=True,
-            timeout=timeout,
+            timeout=programs.limit(timeout),
         )
 
     return start

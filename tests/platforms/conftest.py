@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import programs
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -22,9 +23,9 @@ def emulated_build(tmp_path_factory):
     if shutil.which(os.environ.get("CC", "cc").split()[0]) is None:
         pytest.skip("no C compiler here")
     folder = tmp_path_factory.mktemp("emulated")
-    env = {
-        name: os.environ[name] for name in os.environ if name not in ("PYTHONPATH", "LD_PRELOAD")
-    }
+    env = programs.compiler_environment()
+    # The builder is the tree's own.
+    del env["PYTHONPATH"]
     env["CYEVENT_EMULATE"] = "1"
     # Nobody measures it.
     env["CFLAGS"] = env.get("CFLAGS", "") + " -O0"
@@ -34,7 +35,7 @@ def emulated_build(tmp_path_factory):
         env=env,
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=programs.limit(600),
     )
     assert done.returncode == 0, done.stdout + done.stderr
     (lib,) = folder.glob("lib*")

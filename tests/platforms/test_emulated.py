@@ -5,10 +5,9 @@ What passes here passes on an emulation, not on the system itself; tests/emulati
 
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
+import programs
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -25,29 +24,22 @@ SUITES = {
     "above": (["tests/net", "tests/bufferevent", "tests/tls"], 600),
 }
 # Building is its own test, so that the others' time limits are for what they run; but it may be left out.
-BUILD = 600
+BUILD = programs.limit(600)
 
 
 def run(build, mechanism, suite, tmp_path, limit):
     method = f"{mechanism}-emulated"
     folders, least = SUITES[suite]
-    env = dict(os.environ)
-    env["PYTHONPATH"] = str(build)
-    command = [sys.executable, "-m", "pytest", "-q", "-k", method]
+    env = os.environ | {"PYTHONPATH": str(build)}
+    command = ["-m", "pytest", "-q", "-k", method]
     if suite == "cython":
         # The compiled test modules are kept in the cache, as the package's doors are the same. Here it may be
         # that they are not there yet.
         command.append("--timeout=400")
     else:
         command += ["-p", "no:cacheprovider"]
-    done = subprocess.run(
-        [*command, "--basetemp", str(tmp_path / "inner"), *folders],
-        cwd=ROOT,
-        env=env,
-        capture_output=True,
-        text=True,
-        timeout=limit,
-    )
+    command += ["--basetemp", tmp_path / "inner", *folders]
+    done = programs.run(*command, cwd=ROOT, env=env, timeout=limit)
     report = done.stdout[-8000:] + done.stderr[-4000:]
     assert done.returncode == 0, report
     passed = re.search(r"(\d+) passed", done.stdout)
@@ -57,15 +49,8 @@ def run(build, mechanism, suite, tmp_path, limit):
 @pytest.mark.timeout(BUILD)
 def test_the_build_names_the_emulations(emulated_build):
     program = "import cyevent; print(*cyevent.EventBase.supported_methods())"
-    env = dict(os.environ, PYTHONPATH=str(emulated_build))
-    done = subprocess.run(
-        [sys.executable, "-P" if sys.version_info >= (3, 11) else "-s", "-c", program],
-        cwd=emulated_build,
-        env=env,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    env = os.environ | {"PYTHONPATH": str(emulated_build)}
+    done = programs.run("-c", program, env=env)
     assert done.stdout.split() == list(ALL), done.stdout + done.stderr
 
 
@@ -80,4 +65,4 @@ def test_core_over_an_emulation(emulated_build, mechanism, tmp_path):
 @pytest.mark.parametrize("suite", [suite for suite in SUITES if suite != "usual"])
 @pytest.mark.parametrize("mechanism", MECHANISMS)
 def test_suite_over_an_emulation(emulated_build, mechanism, suite, tmp_path):
-    run(emulated_build, mechanism, suite, tmp_path, limit=BUILD)
+    run(emulated_build, mechanism, suite, tmp_path, limit=600)

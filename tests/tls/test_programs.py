@@ -4,11 +4,10 @@ import os
 import signal
 import socket
 import ssl
-import subprocess
-import sys
 import threading
 from pathlib import Path
 
+import programs
 import pytest
 from tls_peers import Log, client_context, run_until, standard_context
 
@@ -18,24 +17,18 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
-def start(package_env):
+def start():
     """Starts a program that listens; returns its process and its port."""
     running = []
 
     def run(*command):
-        process = subprocess.Popen(
-            [sys.executable, *command], stdout=subprocess.PIPE, text=True, env=package_env
-        )
+        process = programs.start(*command)
         running.append(process)
-        line = process.stdout.readline()
-        assert line.startswith("listening on 127.0.0.1:"), line
-        return process, int(line.split()[2].rsplit(":", 1)[1])
+        return process, programs.address_of(process)[1]
 
     yield run
     for process in running:
-        process.kill()
-        process.wait()
-        process.stdout.close()
+        programs.end(process)
 
 
 @pytest.fixture
@@ -115,7 +108,7 @@ def test_the_chat_and_those_who_speak_something_else(chat, connect):
 
 
 @pytest.mark.parametrize("broken", ["missing", "no certificate", "another's key"])
-def test_the_chat_without_a_usable_certificate(package_env, tmp_path, good, expired, broken):
+def test_the_chat_without_a_usable_certificate(tmp_path, good, expired, broken):
     cert, key = good.cert_file, good.key_file
     if broken == "missing":
         cert = str(tmp_path / "nothing")
@@ -124,13 +117,7 @@ def test_the_chat_without_a_usable_certificate(package_env, tmp_path, good, expi
         Path(cert).write_text("text")
     else:
         key = expired.key_file
-    done = subprocess.run(
-        [sys.executable, "-m", "cyevent", "chat", "--port", "0", "--tls", cert, key],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        env=package_env,
-    )
+    done = programs.run("-m", "cyevent", "chat", "--port", "0", "--tls", cert, key)
     assert done.returncode == 1
     assert done.stderr.startswith("no TLS: ") and len(done.stderr.splitlines()) == 1
 
