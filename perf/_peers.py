@@ -80,6 +80,9 @@ PEERS = {
 }
 
 
+INSTALL = {"nginx": "apt install nginx", "libevent": "apt install libevent-dev"}
+
+
 def found(name: str) -> str | None:
     """Returns the version of a peer, None where it is not installed."""
     return PEERS[name].find()
@@ -103,7 +106,7 @@ def differences(names: Iterable[str]) -> list[str]:
     for name in names:
         peer, version = PEERS[name], found(name)
         if version is None:
-            how = "apt install" if name in ("nginx", "libevent") else "pip install '.[perf]'"
+            how = INSTALL.get(name, "pip install '.[perf]'")
             lines.append(f"{name} is not installed and left out: `{how}`")
         elif peer.pinned is not None and version != peer.pinned:
             lines.append(f"{name} is {version}; the suite is meant for {peer.pinned}")

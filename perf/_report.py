@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from perf._suite import Figure
 
 
+SPREAD = ("rate", "p99", "peak", "wall")  # beside the metric that counts
+
+
 class Layout(NamedTuple):
     """How a benchmark's tables look."""
 
@@ -79,7 +82,7 @@ def _long(group: str, figures: Sequence[Figure], layout: Layout) -> str:
         for peer in figure.samples:
             ours = peer in figure.subjects
             cells = [name, peer]
-            cells += [_stats.format_number(figure.median(peer, metric)) for metric in metrics]
+            cells += [_with_spread(figure, peer, metric) for metric in metrics]
             if ours:
                 cells += ["-"] * (3 + len(layout.ratios))
             else:
@@ -92,6 +95,16 @@ def _long(group: str, figures: Sequence[Figure], layout: Layout) -> str:
             rows.append(cells)
             name = ""
     return _stats.table(header, rows, left=2)
+
+
+def _with_spread(figure: Figure, peer: str, metric: str) -> str:
+    """Returns a median and, where it is of use, half of the distance between the quartiles."""
+    values = figure.values(peer, metric)
+    text = _stats.format_number(figure.median(peer, metric))
+    if len(values) < 3 or metric not in (figure.metric, *SPREAD) or not figure.median(peer, metric):
+        return text
+    spread = _stats.summary(values)
+    return f"{text} ±{(spread['q3'] - spread['q1']) / 2 / spread['median']:.0%}"
 
 
 def summary(benchmarks: Mapping[str, Sequence[Figure]]) -> str:

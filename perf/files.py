@@ -15,7 +15,6 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from perf import _results
 from perf._servers import PARTS, UNITS, Job, Server, is_there, measure
 from perf._suite import Benchmark, Figure, Option, main, names, positive
 from perf.echo import GROUPS, TABLE
@@ -47,8 +46,6 @@ class Files(Benchmark):
 
     def run(self, options: Namespace) -> Iterator[Figure]:
         """See Benchmark."""
-        if not is_there("nginx") and "c" in options.groups:
-            _results.progress("nginx is not installed: no comparison with it")
         with tempfile.TemporaryDirectory(dir=options.directory) as folder:
             file = Path(folder, "file")
             _write(file, options.size)

@@ -75,6 +75,12 @@ def test_tables_have_all_peers_and_dashes_for_what_is_unknown(figure, wide):
     assert "nan" not in table
 
 
+def test_a_long_table_has_the_spread_of_what_counts(figure):
+    table = _report.tables([figure], _report.Layout())
+    assert "7.000 ±7%" in table and "10.0 ±10%" in table and "5.000 ±0%" in table
+    assert "40.0 ±" not in table
+
+
 def test_the_summary_compares_with_the_reference(figure):
     other = Figure("Python callbacks", "none to compare", "cpu", UNITS)
     other.add("cyevent", cpu=3.0)
