@@ -231,15 +231,19 @@ cdef void pool_give(evbuffer_chain *chain, int index) noexcept nogil:
 
 # --- chains -----------------------------------------------------------------------------------------
 
+cdef evbuffer_chain *allocate_unpooled(size_t alloc) noexcept nogil:
+    cdef evbuffer_chain *chain = <evbuffer_chain *>mm_malloc(alloc)
+    if alloc >= CHAIN_HUGE and chain != NULL and mm_is_default_():
+        advise_huge(chain, alloc)
+    return chain
+
+
 cdef inline evbuffer_chain *allocate(size_t alloc, int index, unsigned *flags) noexcept nogil:
     """From the pool's class `index`, if that is one."""
     cdef evbuffer_chain *chain
     flags[0] = 0
     if index < 0 or min_alloc != CHAIN_MIN_ALLOC:
-        chain = <evbuffer_chain *>mm_malloc(alloc)
-        if alloc >= CHAIN_HUGE and chain != NULL and mm_is_default_():
-            advise_huge(chain, alloc)
-        return chain
+        return allocate_unpooled(alloc)
     chain = pool_take(index)
     if chain == NULL:
         if not mm_is_default_():
