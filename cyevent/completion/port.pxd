@@ -33,6 +33,7 @@ cdef enum completion_kind:
     COMPLETION_SENDFILE = 3
     COMPLETION_ACCEPT = 4
     COMPLETION_CONNECT = 5
+    COMPLETION_WRITABLE = 6
 
 cdef enum completion_state:
     COMPLETION_IDLE = 0
@@ -52,6 +53,7 @@ cdef struct completion:
     completion *next                   # neighbors among the port's operations that are not idle
     completion *prev
     completion *next_queued            # a list of the implementation's own
+    completion *prev_queued
     evutil_socket_t fd
     uint8_t kind                       # COMPLETION_RECEIVE, ...
     uint8_t state                      # COMPLETION_IDLE, ...
@@ -98,9 +100,12 @@ cdef struct completion_ops:
     int (*sendfile)(completion_send *op) noexcept nogil
     # Until it ends or is cancelled; `flags` as accept4()'s.
     int (*accept)(completion *op, int flags) noexcept nogil
-    # The address is copied. NULL: the descriptor is connecting already.
+    # The address is copied.
     int (*connect)(completion *op, const sockaddr *address, int length) noexcept nogil
-    # The operation's state is CANCELLING. Ends in completion_over_(), now or later.
+    # Ends when the descriptor can be written to, or has an error.
+    int (*writable)(completion *op) noexcept nogil
+    # The operation's state is CANCELLING. Ends in completion_over_(): now, if the kernel does not know of it, or
+    # when the kernel is done.
     void (*cancel)(completion *op) noexcept nogil
 
 cdef struct completion_port:
@@ -120,7 +125,7 @@ cdef struct completion_port:
 
 # The base's port; NULL for one without.
 cdef completion_port *completion_port_of_(event_base *base) noexcept nogil
-# `kind` is what it will be used for; send and sendfile are one. NULL without memory.
+# `kind`: COMPLETION_RECEIVE, COMPLETION_ACCEPT, or COMPLETION_SEND for all others in turn. NULL without memory.
 cdef completion *completion_new_(completion_port *port, completion_kind kind, int priority, completion_fn fn,
                                  void *arg) noexcept nogil
 # Cancels it. op may be NULL. Not to be used any more.
@@ -136,6 +141,8 @@ cdef int completion_send_(completion *op, evutil_socket_t fd, evbuffer *output, 
 cdef int completion_accept_(completion *op, evutil_socket_t fd, int flags) noexcept nogil
 cdef int completion_connect_(completion *op, evutil_socket_t fd, const sockaddr *address,
                              int length) noexcept nogil
+# Tells when the descriptor can be written to, or has an error: for one that is connecting already, or is no socket.
+cdef int completion_writable_(completion *op, evutil_socket_t fd) noexcept nogil
 # Nothing more will be begun, and done is not called unless something has come. What was received or accepted
 # stays to be taken, also what comes until the kernel has stopped.
 cdef void completion_cancel_(completion *op) noexcept nogil

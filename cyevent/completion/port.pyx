@@ -224,6 +224,22 @@ cdef int completion_connect_(completion *op, evutil_socket_t fd, const sockaddr 
     return result
 
 
+cdef int completion_writable_(completion *op, evutil_socket_t fd) noexcept nogil:
+    cdef event_base *base = op.port.base
+    cdef int result = -1
+    EVLOCK_LOCK(base.lock)
+    notify_later(base)
+    if op.state == COMPLETION_CANCELLING:
+        set_errno(EALREADY)
+    elif not refuses(op):
+        op.fd = fd
+        op.kind = COMPLETION_WRITABLE
+        under_way(op)
+        result = begun(op, ops_of(op).writable(op))
+    unlock_and_notify(base)
+    return result
+
+
 cdef inline void pin(completion_send *op, evbuffer_chain *chain) noexcept nogil:
     chain_ref(chain)
     op.pinned[op.op.n_pieces] = chain
