@@ -22,6 +22,8 @@ GROUPS = {
     "c": ("cyevent-c", "libevent", "floor"),
     "python": ("cyevent-python", "uvloop"),
 }
+# What --completion puts first: cyevent over its completion port, beside itself over readiness.
+COMPLETION = {group: f"{names[0]}-completion" for group, names in GROUPS.items()}
 BYTES = 1024
 FEW = 500  # connections after which a server's memory grows by those alone that follow
 TICK = 1 / os.sysconf("SC_CLK_TCK")
@@ -46,6 +48,7 @@ class Figure:
     kind: str  # "echo" or "broadcast"
     connections: int
     operations: int  # round trips, or messages that arrive
+    size: int = BYTES  # of a message
     samples: dict[str, list[Cost]] = field(default_factory=dict)
 
     def microseconds(self, peer: str, part: str) -> list[float]:
@@ -64,6 +67,7 @@ class Figure:
             "group": self.group,
             "kind": self.kind,
             "connections": self.connections,
+            "bytes": self.size,
             "operations": self.operations,
             "samples_us": {
                 peer: {part: self.microseconds(peer, part) for part in parts}
@@ -116,9 +120,9 @@ class Server:
 class Load:
     """Connected clients, which wait for `run`."""
 
-    def __init__(self, port: int, kind: str, connections: int, count: int) -> None:
+    def __init__(self, port: int, kind: str, connections: int, count: int, size: int) -> None:
         command = [str(_build.program("echo_load")), str(port), kind]
-        command += [str(number) for number in (connections, BYTES, count)]
+        command += [str(number) for number in (connections, size, count)]
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
@@ -143,15 +147,18 @@ class Load:
         self.process.stdout.close()
 
 
-def measure(group: str, kind: str, connections: int, count: int, rounds: int) -> Figure:
+def measure(
+    group: str, kind: str, connections: int, count: int, rounds: int, size: int = BYTES
+) -> Figure:
     """Runs the servers of a group under one load, in turns."""
     operations = count * (connections if kind == "broadcast" else 1)
-    figure = Figure(group, kind, connections, operations)
+    figure = Figure(group, kind, connections, operations, size)
     with ExitStack() as stack:
         pairs = {}
         for name in GROUPS[group]:
             server = stack.enter_context(Server(name))
-            pairs[name] = server, stack.enter_context(Load(server.port, kind, connections, count))
+            load = Load(server.port, kind, connections, count, size)
+            pairs[name] = server, stack.enter_context(load)
             pairs[name][1].run()
             figure.samples[name] = []
         for number in range(rounds):
@@ -168,9 +175,9 @@ def measure(group: str, kind: str, connections: int, count: int, rounds: int) ->
 
 def memory(name: str, connections: int) -> float:
     """Returns the bytes of a server's memory that an idle connection takes, with empty buffers."""
-    with Server(name) as server, Load(server.port, "echo", FEW, 1):
+    with Server(name) as server, Load(server.port, "echo", FEW, 1, BYTES):
         before = server.memory()
-        with Load(server.port, "echo", connections, 1):
+        with Load(server.port, "echo", connections, 1, BYTES):
             return (server.memory() - before) / connections
 
 
@@ -185,7 +192,8 @@ def report(figure: Figure) -> str:
         ]
         ratios = [_stats.format_ratio(figure.ratio(peer, part)) for part in ("total", "user")]
         rows.append([peer, *numbers, *ratios])
-    title = f"{figure.kind}, {figure.connections} connections, 1 KiB: microseconds a {what}"
+    size = f"{figure.size // 1024} KiB" if figure.size % 1024 == 0 else f"{figure.size} bytes"
+    title = f"{figure.kind}, {figure.connections} connections, {size}: microseconds a {what}"
     header = ["", "CPU", "user", "system", "cyevent's ratio", "of user time"]
     return f"{title}\n{_stats.table(header, rows)}\n"
 
@@ -194,11 +202,23 @@ def main() -> int:
     """Runs the benchmark; returns the exit status."""
     options = parser().parse_args()
     figures = []
+    if options.completion:
+        for group in options.groups:
+            # A server that drops what the socket does not take is no peer for large messages.
+            peers = [name for name in GROUPS[group] if name != "floor" or options.bytes <= BYTES]
+            GROUPS[group] = (COMPLETION[group], *peers)
     try:
         for connections in options.connections:
             for group in options.groups:
                 figures.append(
-                    measure(group, "echo", connections, options.round_trips, options.rounds)
+                    measure(
+                        group,
+                        "echo",
+                        connections,
+                        options.round_trips,
+                        options.rounds,
+                        options.bytes,
+                    )
                 )
                 print(report(figures[-1]), flush=True)
         if "python" in options.groups and options.broadcasts:
@@ -246,6 +266,10 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="python -m perf.echo", description=__doc__.splitlines()[0])
     top.add_argument("--connections", type=numbers, default=[10, 1000], help="10,1000")
     top.add_argument("--groups", type=groups, default=list(GROUPS), help=",".join(GROUPS))
+    top.add_argument(
+        "--completion", action="store_true", help="cyevent over its completion port, too"
+    )
+    top.add_argument("--bytes", type=int, default=BYTES, help="of a message (%(default)s)")
     top.add_argument("--round-trips", type=int, default=100_000, help="in a round (%(default)s)")
     top.add_argument(
         "--broadcasts", type=int, default=200, help="in a round; 0: none (%(default)s)"

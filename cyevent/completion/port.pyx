@@ -99,14 +99,29 @@ cdef inline void unlink(completion *op) noexcept nogil:
         op.next.prev = op.prev
 
 
+cdef inline void begin_later(completion *op) noexcept nogil:
+    if not op.again:
+        op.again = True
+        count_event(op.port.base, 0)
+
+
+cdef void completion_dismiss_(completion *op) noexcept nogil:
+    if op.state == COMPLETION_UNDER_WAY:
+        op.state = COMPLETION_CANCELLING
+    elif op.again:
+        op.again = False
+    else:
+        return
+    uncount_event(op.port.base, 0)
+
+
 cdef void stop(completion *op) noexcept nogil:
     """The base's lock is held."""
     cdef event_base *base = op.port.base
-    op.again = False
-    if op.state != COMPLETION_UNDER_WAY:
+    cdef bint under_way = op.state == COMPLETION_UNDER_WAY
+    completion_dismiss_(op)
+    if not under_way:
         return
-    op.state = COMPLETION_CANCELLING
-    uncount_event(base, 0)
     ops_of(op).cancel(op)
     if needs_notify(base):
         evthread_notify_base_(base)
@@ -180,7 +195,7 @@ cdef int completion_receive_(completion *op, evutil_socket_t fd, bint bytes) noe
         op.fd = fd
         op.bytes = bytes
         if op.state == COMPLETION_CANCELLING:
-            op.again = True
+            begin_later(op)
             result = 0
         else:
             under_way(op)
@@ -198,7 +213,7 @@ cdef int completion_accept_(completion *op, evutil_socket_t fd, int flags) noexc
         op.fd = fd
         op.most = <size_t>flags
         if op.state == COMPLETION_CANCELLING:
-            op.again = True
+            begin_later(op)
             result = 0
         else:
             under_way(op)
@@ -322,7 +337,7 @@ cdef void completion_cancel_(completion *op) noexcept nogil:
 cdef void completion_await_(completion *op) noexcept nogil:
     EVLOCK_LOCK(op.port.base.lock)
     if op.state == COMPLETION_CANCELLING:
-        op.again = True
+        begin_later(op)
     EVLOCK_UNLOCK(op.port.base.lock)
 
 
@@ -442,25 +457,25 @@ cdef inline bint is_sending(const completion *op) noexcept nogil:
 cdef void completion_over_(completion *op, int64_t result) noexcept nogil:
     cdef event_base *base = op.port.base
     cdef bint waited = op.state == COMPLETION_UNDER_WAY
+    cdef bint again = op.again
     cdef int failed = 0
     unlink(op)
     unpin(op)
-    if waited:
+    if waited or again:
         uncount_event(base, 0)
+    op.again = False
     op.state = COMPLETION_IDLE
     if op.orphan:
         release(op)
         return
     if waited or not op.ended:
         op.result = result
-    if waited or (op.again and (op.total or op.ended or op.n_accepted or is_sending(op))):
+    if waited or (again and (op.total or op.ended or op.n_accepted or is_sending(op))):
         # Something has come before it was over, or its owner waits for the result, and will begin again.
-        op.again = False
         event_callback_activate_nolock_(base, &op.done)
         return
-    if not op.again:
+    if not again:
         return
-    op.again = False
     under_way(op)
     if op.kind == COMPLETION_ACCEPT:
         failed = begun(op, ops_of(op).accept(op, <int>op.most))

@@ -47,7 +47,6 @@ from cyevent.completion.vtable cimport completion_loop, completion_register_
 from cyevent.core.clock cimport NS_PER_MS
 from cyevent.core.log cimport event_warn_
 from cyevent.core.memory cimport mm_calloc, mm_free
-from cyevent.core.queue cimport uncount_event
 from cyevent.core.sys cimport *
 from cyevent.core.sys cimport sockaddr_storage
 from cyevent.core.threads cimport EVLOCK_LOCK, EVLOCK_UNLOCK, evthread_id_
@@ -152,13 +151,14 @@ cdef inline void fill_send(uring_sqe *sqe, uring_send *op) noexcept nogil:
     sqe.len = 1
 
 
-cdef inline void fill(uring_sqe *sqe, completion *op) noexcept nogil:
+cdef inline void fill(uring_port *port, uring_sqe *sqe, completion *op) noexcept nogil:
     cdef uring_send *connecting
     sqe.user_data = <uint64_t>op
     sqe.fd = op.fd
     op.marks &= <uint8_t>~POLLING
     if op.kind == COMPLETION_RECEIVE:
-        if op.bytes:
+        # Without a buffer it would end at once, whether there is something to receive or not.
+        if op.bytes and port.ring.n_offered:
             sqe.opcode = URING_OP_RECV
             sqe.ioprio = URING_RECV_MULTISHOT
             sqe.flags = URING_SQE_BUFFER_SELECT
@@ -195,7 +195,7 @@ cdef bint tell(uring_port *port, completion *op) noexcept nogil:
         sqe.addr = <uint64_t>op
         sqe.user_data = <uint64_t>op | ANSWER
         return True
-    fill(sqe, op)
+    fill(port, sqe, op)
     op.marks |= IN_KERNEL
     port.in_kernel += 1
     return True
@@ -432,9 +432,9 @@ cdef int uring_dispatch(completion_loop *loop, int64_t timeout) noexcept nogil:
     cdef event_base *base = port.port.base
     cdef bint readiness = False
     cdef int result = 0
+    uring_offer_(ring)
     poll_readiness(port)
     tell_queued(port)
-    uring_offer_(ring)
     if timeout != 0 or uring_unsubmitted_(ring) or ring.cq_head[0] != uring_load(ring.cq_tail) \
             or uring_load(ring.sq_flags) & (URING_SQ_TASKRUN | URING_SQ_CQ_OVERFLOW):
         EVLOCK_UNLOCK(base.lock)
@@ -457,6 +457,7 @@ cdef void uring_end(completion_loop *loop) noexcept nogil:
     cdef bint readiness = False
     if port.queued == NULL:
         return
+    uring_offer_(&port.ring)
     tell_queued(port)
     uring_submit_(&port.ring, False, 0)
     reap(port, &readiness)
@@ -477,7 +478,7 @@ cdef void forget(uring_port *port) noexcept nogil:
     while port.port.first != NULL:
         op = port.port.first
         op.marks = 0
-        op.again = False
+        completion_dismiss_(op)
         completion_over_(op, -ECANCELED)
 
 
@@ -487,10 +488,7 @@ cdef void uring_close(completion_loop *loop) noexcept nogil:
     cdef bint readiness = False
     cdef bint shared
     while op != NULL:
-        op.again = False
-        if op.state == COMPLETION_UNDER_WAY:
-            op.state = COMPLETION_CANCELLING
-            uncount_event(port.port.base, 0)
+        completion_dismiss_(op)
         op = op.next
     if port.ring.fd >= 0:
         shared = port.ring.pid != getpid()
@@ -548,7 +546,8 @@ cdef void cancel(completion *op) noexcept nogil:
 cdef completion_loop *uring_open(void *arg, int flags) noexcept nogil:
     cdef event_base *base = <event_base *>arg
     cdef uring_port *port
-    if base.ops.descriptor == NULL:
+    # EVENT_BASE_FLAG_STARTUP_IOCP is for others.
+    if not flags & EVENT_BASE_FLAG_COMPLETION or base.ops.descriptor == NULL:
         return NULL
     port = <uring_port *>mm_calloc(1, sizeof(uring_port))
     if port == NULL:
