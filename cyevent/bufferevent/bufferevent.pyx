@@ -11,7 +11,7 @@ from cyevent.buffer.evbuffer cimport *
 from cyevent.bufferevent.limits cimport READ_AT_ONCE
 from cyevent.buffer.transfer cimport evbuffer_add_buffer
 from cyevent.buffer.types cimport (
-    evbuffer_cb_info, zerocopy_of, EVBUFFER_CB_ENABLED, EVBUFFER_CB_NODEFER,
+    evbuffer_cb_entry, evbuffer_cb_info, zerocopy_of, EVBUFFER_CB_NODEFER,
 )
 from cyevent.buffer.zerosockets cimport evbuffer_zerocopy_closing_
 from cyevent.core.event cimport (
@@ -169,7 +169,7 @@ cdef void bufferevent_run_eventcb_(bufferevent *bev, short what, int options) no
         return
     # Of other events it says nothing, being what some call before has left.
     if what & BEV_EVENT_ERROR:
-        p.errno_pending = errno
+        p.errno_pending = <short>errno
     elif what & BEV_EVENT_CONNECTED:
         p.errno_pending = 0
     if (p.options | options) & BEV_OPT_DEFER_CALLBACKS:
@@ -206,7 +206,7 @@ cdef int bufferevent_init_common_(bufferevent_private *p, event_base *base,
     bev.ev_base = base
     bev.be_ops = ops
     p.refcnt = 1
-    p.options = options
+    p.options = <unsigned char>options
     if bev.input == NULL or bev.output == NULL \
             or (options & BEV_OPT_THREADSAFE and bufferevent_enable_locking_(bev, NULL) < 0):
         evbuffer_free(bev.input)
@@ -236,7 +236,7 @@ cdef int bufferevent_enable_locking_(bufferevent *bev, void *lock) noexcept nogi
         lock = evthread_lock_alloc_()
         if lock == NULL:
             return -1
-        p.own_lock = True
+        bev.own_lock = True
     p.lock = lock
     evbuffer_enable_locking(bev.input, lock)
     evbuffer_enable_locking(bev.output, lock)
@@ -259,7 +259,7 @@ cdef void destroy(bufferevent *bev) noexcept nogil:
         if p.rate_limiting != NULL:
             debug_teardown_(&p.rate_limiting.refill, EVENT_GONE_FREED_)
     # Only now: who owns a lock that is shared is known at the end.
-    lock = p.lock if p.own_lock else NULL
+    lock = p.lock if bev.own_lock else NULL
     evbuffer_free(bev.input)
     evbuffer_free(bev.output)
     BEV_UNLOCK(bev)
@@ -302,6 +302,8 @@ cdef bint runs_elsewhere(bufferevent *bev) noexcept nogil:
     if p.rate_limiting != NULL and (current == &p.rate_limiting.refill.evcb
                                     or current == &p.rate_limiting.wake):
         return True
+    if p.receiving != NULL and current == &p.receiving.done or p.sending != NULL and current == &p.sending.done:
+        return True
     return current == &bev.ev_read.evcb or current == &bev.ev_write.evcb or current == &p.deferred \
         or runs_callbacks(bev.input, current) or runs_callbacks(bev.output, current)
 
@@ -311,11 +313,11 @@ cdef void last_reference_gone(bufferevent *bev) noexcept nogil:
     cdef bufferevent_private *p = BEV_UPCAST(bev)
     cdef event_base *base = bev.ev_base
     cdef bint wait
-    if p.finalizing:
+    if bev.finalizing:
         # A callback that was waiting for the lock has come and gone.
         BEV_UNLOCK(bev)
         return
-    p.finalizing = True
+    bev.finalizing = True
     # A callback of its buffers that is still to come begins nothing any more.
     bev.enabled = 0
     if bev.be_ops.unlink != NULL:
@@ -597,20 +599,20 @@ cdef void input_changed(evbuffer *buf, const evbuffer_cb_info *info, void *arg) 
 
 
 cdef void set_read_watermark(bufferevent *bev, size_t lowmark, size_t highmark) noexcept nogil:
-    cdef bufferevent_private *p = BEV_UPCAST(bev)
+    cdef bint watched = bev.wm_read.high != 0
+    cdef evbuffer_cb_entry *entry
     bev.wm_read.low = lowmark
     bev.wm_read.high = highmark
     if not highmark:
-        if p.read_watermarks_cb != NULL:
-            evbuffer_cb_clear_flags(bev.input, p.read_watermarks_cb, EVBUFFER_CB_ENABLED)
+        evbuffer_remove_cb(bev.input, input_changed, bev)
         bufferevent_unsuspend_read_(bev, BEV_SUSPEND_WM)
         return
-    if p.read_watermarks_cb == NULL:
-        p.read_watermarks_cb = evbuffer_add_cb(bev.input, input_changed, bev)
-        if p.read_watermarks_cb == NULL:
+    if not watched:
+        entry = evbuffer_add_cb(bev.input, input_changed, bev)
+        if entry == NULL:
             # Reading still stops at the mark; that draining goes unnoticed is all that is lost.
             return
-    evbuffer_cb_set_flags(bev.input, p.read_watermarks_cb, EVBUFFER_CB_ENABLED | EVBUFFER_CB_NODEFER)
+        evbuffer_cb_set_flags(bev.input, entry, EVBUFFER_CB_NODEFER)
     input_changed(bev.input, NULL, bev)
 
 

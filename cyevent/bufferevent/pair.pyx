@@ -148,8 +148,8 @@ cdef void pair_destruct(bufferevent *bev) noexcept nogil:
     if end.shared == NULL:
         return
     end.shared.ends -= 1
-    end.bev.own_lock = end.shared.ends == 0
-    if end.bev.own_lock:
+    end.bev.bev.own_lock = end.shared.ends == 0
+    if end.bev.bev.own_lock:
         mm_free(end.shared)
 
 

@@ -373,7 +373,7 @@ cdef bufferevent_ssl *make(event_base *base, bufferevent *underlying, ssl_st *ss
     s.state = state
     s.role = state
     s.underlying = underlying
-    s.p.options = options
+    s.p.options = <unsigned char>options
     s.p.events_work = True
     s.arrived = underlying.input if underlying != NULL else evbuffer_new()
     if underlying != NULL:

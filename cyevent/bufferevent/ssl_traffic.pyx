@@ -213,7 +213,7 @@ cdef void ssl_read_input_(bufferevent_ssl *s) noexcept nogil:
                     return
             if ssl_receive_(s, bev.ev_read.fd, wire) == SSL_BROKEN and s.arrived.total_len == 0:
                 s.ended = SSL_BROKEN
-                s.p.errno_pending = errno
+                s.p.errno_pending = <short>errno
         if s.ended == SSL_DONE:
             outcome = ssl_open_records_(s, most, &n)
             if s.state == BUFFEREVENT_SSL_OPEN and not bev.ev_write.evcb.flags & EVLIST_INSERTED \

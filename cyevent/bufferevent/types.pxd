@@ -4,6 +4,7 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 from cyevent.core.sys cimport evutil_socket_t, timeval
 from cyevent.core.types cimport event, event_base, event_callback
 from cyevent.buffer.types cimport evbuffer, evbuffer_cb_entry, ev_ssize_t
+from cyevent.completion.port cimport completion
 from cyevent.net.types cimport EV_SSIZE_MAX
 
 cdef extern from *:
@@ -108,6 +109,8 @@ cdef struct bufferevent:
     timeval timeout_read               # zero: none
     timeval timeout_write
     short enabled                      # EV_READ | EV_WRITE, as the user wants it
+    unsigned char own_lock             # the lock of bufferevent_private is its own
+    unsigned char finalizing           # refcnt was 0; memory goes when nothing can be running
 
 cdef extern from *:
     """
@@ -178,8 +181,7 @@ cdef struct bufferevent_lookup:
 cdef struct bufferevent_private:
     bufferevent bev                    # must be first
     evbuffer_cb_entry output_cb        # how each kind hears of new output
-    evbuffer_cb_entry *read_watermarks_cb
-    unsigned char own_lock
+    unsigned char options              # BEV_OPT_*
     unsigned char readcb_pending       # deferred and not yet called
     unsigned char writecb_pending
     unsigned char connecting
@@ -187,13 +189,11 @@ cdef struct bufferevent_private:
     unsigned char in_callback          # the loop is inside a callback of ours, and writes after it
     unsigned char write_wanted         # something was added meanwhile
     unsigned char events_work          # ev_read and ev_write do the work, and not just time out
-    unsigned char finalizing           # refcnt was 0; memory goes when nothing can be running
     short eventcb_pending
+    short errno_pending                # errno of the event that is pending, or was reported last
     unsigned short read_suspended      # BEV_SUSPEND_*
     unsigned short write_suspended
-    int errno_pending                  # errno of the event that is pending, or was reported last
     int dns_error
-    int options                        # BEV_OPT_*
     int refcnt
     event_callback deferred
     void *lock
@@ -201,3 +201,5 @@ cdef struct bufferevent_private:
     uint32_t max_single_write
     bufferevent_rate_limit *rate_limiting    # NULL without limits
     bufferevent_lookup *dns_request    # NULL: none is under way
+    completion *receiving              # operations of the completion-driven kind; NULL while there are none
+    completion *sending                # also connects

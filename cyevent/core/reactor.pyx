@@ -59,6 +59,7 @@ cdef extern from "<stdio.h>":
 cdef enum:
     EV_IO = 0x86               # EV_READ | EV_WRITE | EV_CLOSED
     SHRINK_FROM = 1000
+    COMPLETION_BY_DEFAULT = 0  # docs/backends.md
     HELD = -1                  # py_enter(): the loop's thread has the GIL and keeps it
 
 
@@ -201,6 +202,9 @@ cdef class EventBase:
     epoll_changelist: collect changes until the wait; unsafe with duplicated descriptors, see epoll(7).
     signalfd: take signals by signalfd(2) instead of a handler.
     timerfd: with False precise_timers does without timerfd_create(2).
+    completion: let the kernel receive, send and accept for sockets, rather than say when that is possible: by
+    io_uring on Linux, on Windows by its completion ports. True: where the system gives it, see `completion`;
+    False: not; None: as docs/backends.md says for the platform.
 
     TypeError or ValueError names an argument that is wrong, and ValueError says so when no backend is left;
     OSError when the system refuses the backend's descriptors.
@@ -219,7 +223,7 @@ cdef class EventBase:
                  bint precise_timers=False, max_dispatch_interval=None,
                  max_dispatch_callbacks=None, min_priority=0, bint ignore_env=False,
                  bint no_cache_time=False, bint epoll_changelist=False, bint signalfd=False,
-                 bint timerfd=True):
+                 bint timerfd=True, completion=None):
         cdef event_config *config
         cdef timeval interval
         cdef int flags = 0
@@ -257,6 +261,10 @@ cdef class EventBase:
             flags |= EVENT_BASE_FLAG_USE_SIGNALFD
         if not timerfd:
             flags |= EVENT_BASE_FLAG_EPOLL_DISALLOW_TIMERFD
+        if completion is not None and not isinstance(completion, bool):
+            raise TypeError(f"completion must be True, False or None, not {type(completion).__name__}")
+        if completion or completion is None and COMPLETION_BY_DEFAULT:
+            flags |= EVENT_BASE_FLAG_COMPLETION
         config = event_config_new()
         if config == NULL:
             raise MemoryError()
@@ -549,6 +557,12 @@ cdef class EventBase:
     def signal_method(self):
         """How signals arrive: 'signal' (self-pipe) or 'signalfd_signal'."""
         return (<bytes>event_base_get_signal_method(self.checked())).decode()
+
+    @property
+    def completion(self):
+        """What completes for sockets, "io_uring" say; None where they are watched for readiness."""
+        cdef event_base *base = self.checked()
+        return base.port.ops.name.decode() if base.port != NULL else None
 
     @property
     def features(self):
