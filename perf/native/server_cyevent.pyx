@@ -123,7 +123,7 @@ def serve(bint completion):
     # Neither has its peer locks, which come with evthread_use_pthreads().
     event_config_set_flag(config, EVENT_BASE_FLAG_NOLOCK)
     if completion:
-        event_config_set_flag(config, EVENT_BASE_FLAG_STARTUP_IOCP)
+        event_config_set_flag(config, EVENT_BASE_FLAG_COMPLETION)
     base = event_base_new_with_config(config)
     event_config_free(config)
     memset(&sin, 0, sizeof(sin))
