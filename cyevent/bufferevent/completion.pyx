@@ -390,6 +390,7 @@ cdef void end_of_input(bufferevent *bev, completion *op) noexcept nogil:
 cdef void receive_done(completion *op, void *arg) noexcept nogil:
     cdef bufferevent *bev = <bufferevent *>arg
     cdef bufferevent_private *p = BEV_UPCAST(bev)
+    cdef int more = READS_AT_ONCE - 1
     bufferevent_lock_in_loop_(bev)
     p.refcnt += 1
     p.in_callback = True
@@ -398,6 +399,9 @@ cdef void receive_done(completion *op, void *arg) noexcept nogil:
         take(bev, op)
     if may_read(bev, op) and op.readable and not op.total:
         read_input(bev, op)
+        while more and bufferevent_may_read_again_(bev) and may_read(bev, op) and not op.total:
+            more -= 1
+            read_input(bev, op)
     if may_read(bev, op) and op.ended and not op.total:
         end_of_input(bev, op)
     if may_read(bev, op):

@@ -9,6 +9,8 @@ cdef enum:
     MAX_SINGLE_READ_DEFAULT = 16384
     MAX_SINGLE_WRITE_DEFAULT = 16384
     READ_AT_ONCE = 65536
+    # How often a socket is read in one turn while each read is full.
+    READS_AT_ONCE = 4
 
 # The most that is read or written at once; 0 restores the default.
 cdef int bufferevent_set_max_single_read(bufferevent *bev, size_t size) noexcept nogil

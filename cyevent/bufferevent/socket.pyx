@@ -37,7 +37,6 @@ from cyevent.net.util cimport (
 )
 
 cdef enum:
-    READS_AT_ONCE = 4
     PENDING = 0x2a             # EVLIST_INSERTED | EVLIST_ACTIVE | EVLIST_ACTIVE_LATER
 
 cdef bufferevent_ops socket_ops
@@ -230,10 +229,8 @@ cdef void socket_readable(evutil_socket_t fd, short what, void *arg) noexcept no
         fail(bev, EV_READ, BEV_EVENT_READING | BEV_EVENT_TIMEOUT)
     else:
         read_input(bev, fd)
-        # A limit of the user's own for one read is one for a turn.
-        while bev.input.read_filled and more and p.max_single_read == 0 and p.rate_limiting == NULL \
-                and p.refcnt > 1 and bev.enabled & EV_READ and not p.read_suspended \
-                and bev.ev_read.fd == fd:
+        while more and bufferevent_may_read_again_(bev) and p.refcnt > 1 and bev.enabled & EV_READ \
+                and not p.read_suspended and bev.ev_read.fd == fd:
             more -= 1
             read_input(bev, fd)
     p.in_callback = False
