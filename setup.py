@@ -35,6 +35,7 @@ PLATFORM_ONLY = {
     "cyevent.backends.evport": ("sunos",),
     "cyevent.backends.kqueue": BSD,
     "cyevent.backends.poll": POSIX,
+    "cyevent.backends.select": POSIX,
     "cyevent.backends.win32": ("win32",),
 }
 

@@ -22,7 +22,7 @@ from cyevent.core.queue cimport (
     event_callback_activate_nolock_, event_callback_cancel_nolock_, event_deferred_cb_init_,
     event_deferred_cb_schedule_, in_loop_thread,
 )
-from cyevent.core.sys cimport close, set_errno, EINVAL
+from cyevent.core.sys cimport ev_close_socket, set_errno, EINVAL
 from cyevent.core.threads cimport evthread_lock_alloc_, evthread_lock_free_
 from cyevent.core.types cimport *
 from cyevent.core.types cimport event_callback
@@ -462,7 +462,7 @@ cdef int bufferevent_replacefd(bufferevent *bev, evutil_socket_t fd) noexcept no
     # Deleted before it is closed: a backend does not always see that a descriptor is gone.
     result = bufferevent_setfd(bev, -1)
     if result == 0 and old >= 0:
-        result = close(old)
+        result = ev_close_socket(old)
     if result == 0:
         result = bufferevent_setfd(bev, fd)
     BEV_UNLOCK(bev)

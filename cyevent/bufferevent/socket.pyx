@@ -264,7 +264,7 @@ cdef int socket_disable(bufferevent *bev, short events) noexcept nogil:
 
 cdef void socket_destruct(bufferevent *bev) noexcept nogil:
     if BEV_UPCAST(bev).options & BEV_OPT_CLOSE_ON_FREE and bev.ev_read.fd >= 0:
-        close(bev.ev_read.fd)
+        ev_close_socket(bev.ev_read.fd)
 
 
 cdef int socket_flush(bufferevent *bev, short iotype, bufferevent_flush_mode mode) noexcept nogil:
