@@ -63,9 +63,12 @@ def hang_guard(request):
         hang = max(hang, own.args[0] + HANG)
     # Its thread blocks all signals, but not from its first instruction on: one that signalfd is to read would
     # end the run there.
-    unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    blockable = hasattr(signal, "pthread_sigmask")
+    if blockable:
+        unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     faulthandler.dump_traceback_later(hang, exit=True, file=request.config.stash[STDERR])
-    signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
+    if blockable:
+        signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
     yield
     faulthandler.cancel_dump_traceback_later()
 
@@ -198,7 +201,7 @@ def in_child():
 EXT_SUFFIX = sysconfig.get_config_var("EXT_SUFFIX")
 SANITIZERS = os.environ.get("CYEVENT_SANITIZE", "")
 COMPILER = [
-    *shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC")),
+    *shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc"),
     *("-shared", "-fPIC", "-O0"),
     # As setup.py does it for the package: threads are only checked where both are.
     *(("-g", "-fno-omit-frame-pointer", f"-fsanitize={SANITIZERS}") if SANITIZERS else ()),
