@@ -146,7 +146,7 @@ def test_a_socket_closed_before_its_event_is_deleted(base, pair):
     base.dispatch()
     assert got in ([], [READ])
     ev.delete()
-    assert base.num_events() == 1 - (0 if got else 0) or base.num_events() == 0
+    assert base.num_events() == 0
 
 
 def test_wanting_more_and_less_while_waiting(base, pair):
@@ -170,18 +170,19 @@ def test_wanting_more_and_less_while_waiting(base, pair):
     assert got[1:] == [("read", b"a")]
     reader.add()
     writer.add()
-    base.loop(cyevent.EVLOOP_ONCE)
-    assert (("read", b"b") in got and got[-1] == ("write", WRITE)) or got[-1] == ("read", b"b")
+    for _ in range(5):
+        base.loop(cyevent.EVLOOP_ONCE)
+    assert set(got[2:]) == {("read", b"b"), ("write", WRITE)}
 
 
-def test_thousands_of_sockets(base):
+def test_hundreds_of_sockets(base):
     """More than fd_set has room for, and than one handle of the driver's serves."""
     pairs = [socket.socketpair() for _ in range(300)]
     got = []
     try:
-        for left, right in pairs:
+        for left, _ in pairs:
             Event(base, left, READ, lambda fd, what: got.append(fd)).add()
-        for left, right in pairs:
+        for _, right in pairs:
             right.send(b"x")
         assert base.dispatch() == 1
         assert sorted(got) == sorted(left.fileno() for left, right in pairs)
