@@ -196,7 +196,7 @@ def test_close_the_base_first(method):
     enabled.enable(READ)
     enabled.trigger(READ)
     idle = SocketBufferEvent(base, right)
-    fds = enabled.fd, idle.fd
+    both = enabled.fd, idle.fd
     base.close()
     assert enabled.closed
     assert not idle.closed
@@ -205,7 +205,7 @@ def test_close_the_base_first(method):
     with pytest.raises(ValueError, match="closed"):
         idle.write(b"x")
     idle.close()
-    assert not any(map(is_open, fds))
+    assert not any(map(is_open, both))
     with pytest.raises(ValueError, match="closed"):
         SocketBufferEvent(base)
 

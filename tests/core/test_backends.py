@@ -197,7 +197,7 @@ def test_a_number_taken_without_deleting_first(base):
         ev = Event(base, reader, READ | PERSIST, lambda fd, what: seen.append(fds.read(fd, 1)))
         ev.add()
         base.loop(TURN)
-        os.dup2(fresh_reader, reader)
+        fds.dup2(fresh_reader, reader)
         # The kernel forgot the old file; re-adding is how a program says that it knows.
         ev.delete()
         ev.add()

@@ -64,6 +64,12 @@ def dup(fd):
     return os.dup(fd)
 
 
+def dup2(fd, number):
+    if WINDOWS:
+        pytest.skip("numbers cannot be chosen on Windows")
+    return os.dup2(fd, number)
+
+
 def is_open(fd):
     try:
         if WINDOWS:

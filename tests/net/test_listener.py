@@ -32,9 +32,9 @@ def connect(address, family=socket.AF_INET):
 @pytest.fixture
 def accepted():
     """Collects accepted descriptors; closes them at the end."""
-    fds = []
-    yield fds
-    for fd in fds:
+    collected = []
+    yield collected
+    for fd in collected:
         fds.close(fd)
 
 
