@@ -39,6 +39,10 @@ def write(fd, data):
     return _socket_call(fd, "send", data) if WINDOWS else os.write(fd, data)
 
 
+def shut_writing(fd):
+    _socket_call(fd, "shutdown", socket.SHUT_WR)
+
+
 def close(fd):
     if WINDOWS:
         socket.close(fd)
