@@ -30,11 +30,13 @@ POSIX = ("linux", "sunos", "cygwin", *BSD)
 
 # Modules that only some platforms have, there or yet to come; all others are built everywhere.
 PLATFORM_ONLY = {
+    "cyevent.backends.afd": ("win32",),
     "cyevent.backends.devpoll": ("sunos",),
     "cyevent.backends.epoll": ("linux",),
     "cyevent.backends.evport": ("sunos",),
     "cyevent.backends.kqueue": BSD,
     "cyevent.backends.poll": POSIX,
+    "cyevent.backends.select": POSIX,
     "cyevent.backends.win32": ("win32",),
     "cyevent.completion.iocp": ("win32",),
     "cyevent.completion.uring": ("linux",),
@@ -107,7 +109,9 @@ def extensions():
                 include_dirs=["tests/emulation"] if emulated else [],
                 depends=sorted(map(str, Path("tests/emulation").rglob("*.h"))) if emulated else [],
                 define_macros=[("CYEVENT_METHOD_SUFFIX", '"-emulated"')] if emulated else [],
-                libraries=["ws2_32", "iphlpapi", "bcrypt"] if sys.platform == "win32" else [],
+                libraries=["ws2_32", "iphlpapi", "bcrypt", "ntdll"]
+                if sys.platform == "win32"
+                else [],
             )
         )
     return result

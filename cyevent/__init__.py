@@ -1,6 +1,7 @@
 """cyevent: libevent rebuilt in Cython."""
 
 import os as _os
+import sys as _sys
 
 from cyevent._version import __version__ as __version__
 from cyevent.buffer.pyevbuffer import (
@@ -35,6 +36,10 @@ from cyevent.core.events import Event, Signal, Timer
 from cyevent.core.reactor import Duration, EventBase
 from cyevent.core.watch import CheckWatcher, PrepareWatcher
 from cyevent.net.listener import Listener
+
+if _sys.platform == "win32":
+    # Puts Windows' locks in force.
+    import cyevent.core.winthreads as _winthreads  # noqa: F401
 
 __all__ = [
     "EOL_ANY",

@@ -37,6 +37,9 @@ HANG = programs.limit(150)
 
 STDERR = pytest.StashKey[int]()
 
+# What makes the tests fit for it.
+windows = importlib.import_module("windows") if sys.platform == "win32" else None
+
 # What takes hours at night takes seconds by day: --hypothesis-profile=nightly, or CYEVENT_NIGHTLY set.
 settings.register_profile("nightly", max_examples=5000, stateful_step_count=80, deadline=None)
 if os.environ.get("CYEVENT_NIGHTLY"):
@@ -49,6 +52,9 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_configure(config):
+    if windows is not None:
+        config.pluginmanager.register(windows.Plugin())
+        windows.raise_instead_of_killing()
     # Output is not captured yet here, so this is the terminal that a hang's traceback should reach.
     config.stash[STDERR] = os.dup(2)
 
@@ -67,9 +73,12 @@ def hang_guard(request):
         hang = max(hang, own.args[0] + HANG)
     # Its thread blocks all signals, but not from its first instruction on: one that signalfd is to read would
     # end the run there.
-    unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    blockable = hasattr(signal, "pthread_sigmask")
+    if blockable:
+        unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     faulthandler.dump_traceback_later(hang, exit=True, file=request.config.stash[STDERR])
-    signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
+    if blockable:
+        signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
     yield
     faulthandler.cancel_dump_traceback_later()
 
@@ -175,6 +184,8 @@ def run_python(tmp_path):
 
     def run(program, *args, options=(), timeout=60, check=True):
         done = programs.run(*options, "-c", program, *args, cwd=tmp_path, timeout=timeout)
+        if windows is not None:
+            windows.skip_if_lacking(done.stderr)
         if check:
             assert done.returncode == 0, done.stdout + done.stderr
         return done
@@ -219,7 +230,7 @@ def in_child():
 # Read once and here: sysconfig fills its table at the first use, which is not safe in two threads.
 EXT_SUFFIX = sysconfig.get_config_var("EXT_SUFFIX")
 COMPILER = [
-    *shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC")),
+    *shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc"),
     *("-shared", "-fPIC", "-O0"),
     *programs.SANITIZER_FLAGS,
     *(f"-I{sysconfig.get_path(name)}" for name in ("include", "platinclude")),

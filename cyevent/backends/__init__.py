@@ -7,7 +7,7 @@ that this platform does not have were not built.
 from importlib import import_module
 from importlib.util import find_spec
 
-ORDER = ("epoll", "kqueue", "evport", "devpoll", "poll", "select")
+ORDER = ("epoll", "kqueue", "evport", "devpoll", "afd", "poll", "select", "win32")
 
 for _name in ORDER:
     if find_spec(f"{__name__}.{_name}") is not None:

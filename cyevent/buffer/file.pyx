@@ -41,20 +41,27 @@ cdef extern from *:
       #include <sys/stat.h>
       static int ev_file_stat(int fd, int64_t *size, int *regular) {
           struct _stat64 st;
-          if (_fstat64(fd, &st) < 0) return -1;
+          int failed;
+          EV_WITH_DESCRIPTOR(failed = _fstat64(fd, &st));
+          if (failed) return -1;
           *size = st.st_size;
           *regular = (st.st_mode & _S_IFMT) == _S_IFREG;
           return 0;
       }
+      /* The view outlives the handle of its mapping. */
       static void *ev_file_map(int fd, int64_t offset, size_t n) {
-          (void)fd; (void)offset; (void)n; return NULL;
+          HANDLE mapping = CreateFileMappingW(ev_handle_of(fd), NULL, PAGE_READONLY, 0, 0, NULL);
+          void *p = NULL;
+          if (mapping != NULL) {
+              p = MapViewOfFile(mapping, FILE_MAP_READ, (DWORD)((uint64_t)offset >> 32), (DWORD)offset, n);
+              CloseHandle(mapping);
+          }
+          return p;
       }
-      static void ev_file_unmap(void *p, size_t n) { (void)p; (void)n; }
+      static void ev_file_unmap(void *p, size_t n) { (void)n; UnmapViewOfFile(p); }
+      /* Where a view may begin. */
       static long ev_page_size(void) { return 65536; }
-      static ssize_t ev_pread(int fd, void *p, size_t n, int64_t offset) {
-          if (_lseeki64(fd, offset, SEEK_SET) < 0) return -1;
-          return _read(fd, p, n > 0x40000000 ? 0x40000000 : (unsigned)n);
-      }
+      #define ev_pread ev_read_file
     #else
       #include <sys/mman.h>
       #include <sys/stat.h>
@@ -128,7 +135,7 @@ cdef extern from *:
       }
     #endif
     """
-    int EIO, EOVERFLOW, EOPNOTSUPP, ENOTSOCK
+    int EIO, EOVERFLOW, EOPNOTSUPP
     int ev_file_stat(int fd, int64_t *size, int *regular) noexcept nogil
     void *ev_file_map(int fd, int64_t offset, size_t n) noexcept nogil
     void ev_file_unmap(void *memory, size_t n) noexcept nogil
@@ -211,7 +218,7 @@ cdef void evbuffer_file_segment_free(evbuffer_file_segment *seg) noexcept nogil:
     else:
         mm_free(seg.contents)
     if seg.flags & EVBUF_FS_CLOSE_ON_FREE:
-        close(seg.fd)
+        ev_close_file(seg.fd)
     if seg.cleanup_cb != NULL:
         seg.cleanup_cb(seg, <int>seg.flags, seg.cleanup_cb_arg)
     evthread_lock_free_(seg.lock)

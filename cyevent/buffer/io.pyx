@@ -33,15 +33,29 @@ cdef extern from *:
     #ifndef MSG_MORE
       #define MSG_MORE 0
     #endif
+    #ifdef _WIN32
+      struct ev_msghdr { struct iovec *msg_iov; size_t msg_iovlen; };
+      static inline ssize_t ev_sendmsg(evutil_socket_t fd, const struct ev_msghdr *message, int flags) {
+          DWORD done = 0;
+          (void)flags;
+          if (WSASend((SOCKET)fd, (WSABUF *)message->msg_iov, (DWORD)message->msg_iovlen, &done, 0, NULL,
+                      NULL) == 0)
+              return (ssize_t)done;
+          return (ssize_t)ev_failed(-1);
+      }
+    #else
+      #define ev_msghdr msghdr
+      #define ev_sendmsg sendmsg
+    #endif
     """
     int MSG_MORE
 
-    struct msghdr:
+    struct msghdr "ev_msghdr":
         iovec *msg_iov
         size_t msg_iovlen
 
     int ENOTSOCK
-    ssize_t sendmsg(int fd, const msghdr *message, int flags) noexcept nogil
+    ssize_t sendmsg "ev_sendmsg"(evutil_socket_t fd, const msghdr *message, int flags) noexcept nogil
 
 cdef enum:
     READ_SIZE_LEAST = 1024

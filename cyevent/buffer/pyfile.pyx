@@ -15,8 +15,8 @@ from cyevent.buffer.file cimport *
 from cyevent.buffer.pybytes cimport frozen_or_memory, return_to_lender
 from cyevent.buffer.types cimport *
 from cyevent.buffer.types cimport evbuffer_file_segment
-from cyevent.core.arguments cimport check_callable, descriptor, integer
-from cyevent.core.sys cimport EINVAL, ENOMEM, close, set_errno
+from cyevent.core.arguments cimport check_callable, descriptor, error_text, integer
+from cyevent.core.sys cimport EINVAL, ENOMEM, ev_close_file, set_errno
 
 cdef enum:
     OFFSET_MAX = 0x7fffffffffffffff
@@ -27,7 +27,7 @@ cdef int descriptor_of_our_own(object file, str name) except -1:
 
 
 cdef void close_descriptor(int fd) noexcept:
-    close(fd)
+    ev_close_file(fd)
 
 
 cdef int no_segment(int code, long long offset, long long length) except -1:
@@ -36,7 +36,7 @@ cdef int no_segment(int code, long long offset, long long length) except -1:
         raise ValueError(f"offset and length must be a part of the file: it has none {what} at {offset}")
     if code == 0 or code == ENOMEM:
         raise MemoryError()
-    raise OSError(code, f"file: {os.strerror(code)}")
+    raise OSError(code, f"file: {error_text(code)}")
 
 
 cdef int add_descriptor(evbuffer *buf, int fd, long long offset, long long length) except -1:

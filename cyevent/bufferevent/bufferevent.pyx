@@ -25,7 +25,7 @@ from cyevent.core.queue cimport (
     event_callback_activate_nolock_, event_callback_cancel_nolock_, event_deferred_cb_init_,
     event_deferred_cb_schedule_, in_loop_thread,
 )
-from cyevent.core.sys cimport close, set_errno, EINVAL
+from cyevent.core.sys cimport ev_close_socket, set_errno, EINVAL
 from cyevent.core.threads cimport evthread_lock_alloc_, evthread_lock_free_
 from cyevent.core.types cimport *
 from cyevent.core.types cimport event_callback
@@ -473,7 +473,7 @@ cdef int bufferevent_replacefd(bufferevent *bev, evutil_socket_t fd) noexcept no
     if result == 0 and old >= 0:
         if zerocopy_of(bev.output) != NULL:
             evbuffer_zerocopy_closing_(bev.output)
-        result = close(old)
+        result = ev_close_socket(old)
     if result == 0:
         result = bufferevent_setfd(bev, fd)
     BEV_UNLOCK(bev)

@@ -26,15 +26,30 @@ from cyevent.core.queue cimport in_loop_thread
 from cyevent.core.sys cimport *
 from cyevent.core.types cimport *
 from cyevent.core.types cimport event, event_base
-from cyevent.net.sys cimport IPPROTO_TCP, SOCK_CLOEXEC, addrinfo, freeaddrinfo, getaddrinfo
-from cyevent.net.util cimport evutil_socketpair
+from cyevent.net.sys cimport IPPROTO_TCP, addrinfo, freeaddrinfo, getaddrinfo
 
 cdef extern from *:
     """
     #ifdef _WIN32
-      static void lookup_lock(void) {}
-      static void lookup_unlock(void) {}
-      static int lookup_thread(void *(*run)(void *)) { (void)run; return -1; }
+      #include <process.h>
+      #ifndef EAI_SYSTEM
+        #define EAI_SYSTEM -11
+      #endif
+      static SRWLOCK lookup_mutex = SRWLOCK_INIT;
+      static void *(*lookup_run)(void *);
+      static void lookup_lock(void) { AcquireSRWLockExclusive(&lookup_mutex); }
+      static void lookup_unlock(void) { ReleaseSRWLockExclusive(&lookup_mutex); }
+      static unsigned __stdcall lookup_begin(void *arg) { lookup_run(arg); return 0; }
+      /* It is always the same function. */
+      static int lookup_thread(void *(*run)(void *)) {
+          uintptr_t thread;
+          lookup_run = run;
+          thread = _beginthreadex(NULL, 0, lookup_begin, NULL, 0, NULL);
+          if (thread == 0)
+              return -1;
+          CloseHandle((HANDLE)thread);
+          return 0;
+      }
       static void lookup_at_fork(void (*child)(void)) { (void)child; }
     #else
       #include <pthread.h>
@@ -118,8 +133,7 @@ cdef void let_go(lookup *self) noexcept nogil:
     if self.found != NULL:
         freeaddrinfo(self.found)
     if self.fds[0] >= 0:
-        close(self.fds[0])
-        close(self.fds[1])
+        ev_close_wake_pair(self.fds)
     mm_free(self)
 
 
@@ -254,7 +268,7 @@ cdef lookup *lookup_new(bufferevent *bev, const addrinfo *hints, const char *nam
 cdef int ask_thread(lookup *self) noexcept nogil:
     """Blocks for lack of threads rather than failing."""
     cdef char byte = 0
-    if evutil_socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, self.fds) < 0:
+    if ev_wake_pair(self.fds) < 0:
         return -1
     event_assign(&self.ready, self.bev.ev_base, self.fds[0], EV_READ, answered, self)
     if event_add(&self.ready, NULL) < 0:

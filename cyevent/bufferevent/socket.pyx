@@ -275,7 +275,7 @@ cdef void socket_destruct(bufferevent *bev) noexcept nogil:
     if BEV_UPCAST(bev).options & BEV_OPT_CLOSE_ON_FREE and bev.ev_read.fd >= 0:
         if zerocopy_of(bev.output) != NULL:
             evbuffer_zerocopy_closing_(bev.output)
-        close(bev.ev_read.fd)
+        ev_close_socket(bev.ev_read.fd)
 
 
 cdef int socket_flush(bufferevent *bev, short iotype, bufferevent_flush_mode mode) noexcept nogil:

@@ -251,7 +251,7 @@ cdef void ssl_destruct(bufferevent *bev) noexcept nogil:
     cdef bufferevent_ssl *s = upcast(bev)
     if s.underlying == NULL:
         if s.p.options & BEV_OPT_CLOSE_ON_FREE and bev.ev_read.fd >= 0:
-            close(bev.ev_read.fd)
+            ev_close_socket(bev.ev_read.fd)
         evbuffer_free(s.arrived)
     if s.release != NULL:
         s.release(s.release_arg)

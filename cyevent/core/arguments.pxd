@@ -10,5 +10,7 @@ cdef long long integer(object value, str name, long long low, long long high) ex
 cdef short event_bits(object what) except -1
 # callback itself.
 cdef object check_callable(object callback, str name)
+# What an errno says.
+cdef str error_text(int code)
 # The OSError for errno, to be raised; `what` says what failed.
 cdef object os_error(str what)

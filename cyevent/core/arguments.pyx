@@ -6,6 +6,7 @@ from datetime import timedelta
 from libc.errno cimport errno
 from libc.math cimport isfinite
 from cyevent.core.clock cimport NS_PER_S
+from cyevent.core.sys cimport ev_error_text
 from cyevent.core.types cimport *
 
 cdef enum:
@@ -61,9 +62,14 @@ cdef long long integer(object value, str name, long long low, long long high) ex
     return value
 
 
+cdef str error_text(int code):
+    # Python has no text for Winsock's errors.
+    return os.strerror(code) if code < 10000 else ev_error_text(code).decode("utf-8", "replace")
+
+
 cdef object os_error(str what):
     cdef int code = errno
-    return OSError(code, f"{what}: {os.strerror(code)}")
+    return OSError(code, f"{what}: {error_text(code)}")
 
 
 cdef short event_bits(object what) except -1:

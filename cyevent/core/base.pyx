@@ -211,17 +211,10 @@ cdef void notify_drain(evutil_socket_t fd, short what, void *arg) noexcept nogil
 
 cdef int open_notify(event_base *base) noexcept nogil:
     cdef int fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)
-    cdef int i
     if fd >= 0:
         base.notify_fds[0] = base.notify_fds[1] = fd
         return 0
-    if socketpair(AF_UNIX, SOCK_STREAM, 0, base.notify_fds) < 0:
-        base.notify_fds[0] = base.notify_fds[1] = -1
-        return -1
-    for i in range(2):
-        fcntl(base.notify_fds[i], F_SETFL, fcntl(base.notify_fds[i], F_GETFL) | O_NONBLOCK)
-        fcntl(base.notify_fds[i], F_SETFD, FD_CLOEXEC)
-    return 0
+    return ev_wake_pair(base.notify_fds)
 
 
 cdef void close_notify(event_base *base) noexcept nogil:
@@ -230,11 +223,7 @@ cdef void close_notify(event_base *base) noexcept nogil:
         event_debug_unassign(&base.notify_event)
     base.notifiable = False
     evthread_notify_quiesce_(base)
-    if base.notify_fds[0] >= 0:
-        close(base.notify_fds[0])
-    if base.notify_fds[1] >= 0 and base.notify_fds[1] != base.notify_fds[0]:
-        close(base.notify_fds[1])
-    base.notify_fds[0] = base.notify_fds[1] = -1
+    ev_close_wake_pair(base.notify_fds)
     ev_store_int(&base.is_notify_pending, False)
 
 

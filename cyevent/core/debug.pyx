@@ -334,11 +334,7 @@ cdef void debug_base_() noexcept nogil:
 cdef void check_descriptor(const event *ev, evutil_socket_t fd, short events,
                            event_callback_fn callback) noexcept nogil:
     cdef debug_entry about
-    cdef int flags
-    if fd < 0 or events & EV_SIGNAL:
-        return
-    flags = fcntl(fd, F_GETFL)
-    if flags < 0 or flags & O_NONBLOCK:
+    if fd < 0 or events & EV_SIGNAL or not ev_is_blocking(fd):
         return
     memset(&about, 0, sizeof(about))
     about.ev = ev

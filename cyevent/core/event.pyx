@@ -486,7 +486,7 @@ cdef void event_base_active_by_fd(event_base *base, evutil_socket_t fd, short wh
     cdef event *ev
     cdef int i
     EVLOCK_LOCK(base.lock)
-    if what & EV_IO and 0 <= fd < base.nio:
+    if what & EV_IO:
         evmap_io_active_(&base.host, fd, what & EV_IO)
     if what & EV_TIMEOUT:
         # Walking the heap's array while activating is safe: event_active_nolock_ leaves it alone.

@@ -163,7 +163,7 @@ cdef class Event:
         if priority is not None:
             integer(priority, "priority", 0, native.nqueues - 1)
         if debugging_() and fd >= 0 and not what & EV_SIGNAL and event_debug_flags_ & EVENT_DEBUG_CHECK_ \
-                and not fcntl(fd, F_GETFL) & O_NONBLOCK:
+                and ev_is_blocking(fd):
             # Fatal below the line, where nothing can be raised.
             raise ValueError(f"fd {fd} must be non-blocking (debug mode is on)")
         self.native.object = <PyObject *>self
@@ -244,7 +244,7 @@ cdef class Event:
                 # An interval of nothing means none: the event would time out once.
                 ns = 1
         if ev.events & EV_IO and base.ops.features & EV_FEATURE_FDS \
-                and not flags_of(ev) & EVLIST_INSERTED and fcntl(ev.fd, F_GETFD) < 0:
+                and not flags_of(ev) & EVLIST_INSERTED and not ev_is_open(ev.fd):
             # These backends look at a descriptor only when they wait.
             raise os_error(f"fd {ev.fd}")
         with cython.critical_section(self):

@@ -1,14 +1,15 @@
 """The descriptor map and the signal map.
 
 Descriptors are small integers, so the map is an array of slots indexed by descriptor: one look-up from
-readiness to the list of events. The array grows to the largest descriptor in use.
+readiness to the list of events. The array grows to the largest descriptor in use. Windows' handles are small
+multiples of four, which the index leaves out.
 """
 
 from libc.stdint cimport uint16_t
 from libc.string cimport memset
 from cyevent.core.memory cimport mm_realloc, mm_free
 from cyevent.core.queue cimport insert_active, remove_active_later
-from cyevent.core.sys cimport set_errno, fcntl, F_GETFD, EBADF, EINVAL, ENOMEM, ERANGE, NSIG, EV_LIKELY
+from cyevent.core.sys cimport *
 from cyevent.core.debug cimport debug_backend_, debug_mixed_
 from cyevent.core.log cimport debugging_, event_warnx_
 from cyevent.core.types cimport *
@@ -20,14 +21,14 @@ cdef enum:
     LARGEST = (1 << 30) - 1
 
 
-cdef int grow_io(event_base *base, int fd) noexcept nogil:
+cdef int grow_io(event_base *base, evutil_socket_t fd) noexcept nogil:
     cdef int n = base.nio if base.nio else 32
     cdef io_slot *slots
-    if fd >= SUSPICIOUS and (fd > LARGEST or fcntl(fd, F_GETFD) < 0):
+    if ev_slot_of(fd) >= SUSPICIOUS and (fd > LARGEST or not ev_is_open(fd)):
         # The map is as large as the largest descriptor: a wrong number must not take all memory.
         set_errno(EBADF)
         return -1
-    while n <= fd:
+    while n <= ev_slot_of(fd):
         n *= 2
     slots = <io_slot *>mm_realloc(base.io, n * sizeof(io_slot))
     if slots == NULL:
@@ -69,15 +70,18 @@ cdef inline void unlink_event(event **first, event *ev) noexcept nogil:
 
 
 cdef int evmap_io_add_(event_base *base, event *ev) noexcept nogil:
-    cdef int fd = ev.fd
+    cdef evutil_socket_t fd = ev.fd
     cdef io_slot *slot
     cdef short old, fresh = 0
     if fd < 0:
         # Nothing to ask the backend for: such an event times out or is activated.
         return 0
-    if fd >= base.nio and grow_io(base, fd) < 0:
+    if EV_NO_FD(fd):
+        set_errno(EBADF)
         return -1
-    slot = &base.io[fd]
+    if ev_slot_of(fd) >= base.nio and grow_io(base, fd) < 0:
+        return -1
+    slot = &base.io[ev_slot_of(fd)]
     if slot.first != NULL:
         if ((ev.events & EV_ET) != 0) != (slot.nedge != 0):
             event_warnx_(b"Tried to mix edge-triggered and level-triggered events on one descriptor")
@@ -115,9 +119,9 @@ cdef int evmap_io_del_(event_base *base, event *ev) noexcept nogil:
     cdef io_slot *slot
     cdef short old, gone = 0
     cdef int result = 0
-    if ev.fd < 0 or ev.fd >= base.nio:
+    if ev.fd < 0 or ev_slot_of(ev.fd) >= base.nio:
         return 0
-    slot = &base.io[ev.fd]
+    slot = &base.io[ev_slot_of(ev.fd)]
     old = wanted(slot)
     slot.nread -= (ev.events & EV_READ) != 0
     slot.nwrite -= (ev.events & EV_WRITE) != 0
@@ -139,9 +143,9 @@ cdef void evmap_io_active_(backend_host *host, evutil_socket_t fd, short what) n
     cdef event_base *base = <event_base *>host
     cdef event *ev
     cdef event_callback *cb
-    if fd < 0 or fd >= base.nio:
+    if fd < 0 or ev_slot_of(fd) >= base.nio:
         return
-    ev = base.io[fd].first
+    ev = base.io[ev_slot_of(fd)].first
     while ev != NULL:
         if ev.events & what & ~EV_ET:
             cb = &ev.evcb
@@ -158,7 +162,7 @@ cdef void evmap_io_active_(backend_host *host, evutil_socket_t fd, short what) n
 
 
 cdef void evmap_moved_(backend_host *host, evutil_socket_t fd, uint64_t fdinfo) noexcept nogil:
-    (<event_base *>host).io[fd].fdinfo = fdinfo
+    (<event_base *>host).io[ev_slot_of(fd)].fdinfo = fdinfo
 
 
 cdef int evmap_signal_add_(event_base *base, event *ev) noexcept nogil:
@@ -220,16 +224,16 @@ cdef void evmap_signaled_(backend_host *host, int signum, int ncalls) noexcept n
 
 
 cdef int evmap_reinit_io_(event_base *base) noexcept nogil:
-    cdef int fd, result = 0
+    cdef int i, result = 0
     cdef short what
-    for fd in range(base.nio):
-        base.io[fd].fdinfo = 0
-        if base.io[fd].first == NULL:
+    for i in range(base.nio):
+        base.io[i].fdinfo = 0
+        if base.io[i].first == NULL:
             continue
-        what = wanted(&base.io[fd])
-        if base.io[fd].nedge:
+        what = wanted(&base.io[i])
+        if base.io[i].nedge:
             what |= EV_ET
-        if base.ops.add(&base.host, base.backend, fd, 0, what, &base.io[fd].fdinfo) < 0:
+        if base.ops.add(&base.host, base.backend, ev_fd_of(i), 0, what, &base.io[i].fdinfo) < 0:
             result = -1
     return result
 

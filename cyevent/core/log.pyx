@@ -3,8 +3,7 @@
 from libc.errno cimport errno
 from libc.stdio cimport fprintf, snprintf, stderr
 from libc.stdlib cimport abort, exit
-from libc.string cimport strerror
-from cyevent.core.sys cimport ev_clear_bits, ev_set_bits, set_errno
+from cyevent.core.sys cimport ev_clear_bits, ev_error_text, ev_set_bits, set_errno
 
 cdef event_log_cb log_callback = NULL
 cdef event_fatal_cb fatal_callback = NULL
@@ -59,7 +58,7 @@ cdef void deliver(int severity, const char *message) noexcept nogil:
 cdef void event_warn_(const char *what) noexcept nogil:
     cdef char message[MESSAGE_SIZE]
     cdef int saved = errno
-    snprintf(message, MESSAGE_SIZE, b"%s: %s", what, strerror(saved))
+    snprintf(message, MESSAGE_SIZE, b"%s: %s", what, ev_error_text(saved))
     deliver(EVENT_LOG_WARN, message)
     set_errno(saved)
 
@@ -67,7 +66,7 @@ cdef void event_warn_(const char *what) noexcept nogil:
 cdef void event_warn_fd_(const char *what, long long fd) noexcept nogil:
     cdef char message[MESSAGE_SIZE]
     cdef int saved = errno
-    snprintf(message, MESSAGE_SIZE, b"%s (fd %lld): %s", what, fd, strerror(saved))
+    snprintf(message, MESSAGE_SIZE, b"%s (fd %lld): %s", what, fd, ev_error_text(saved))
     deliver(EVENT_LOG_WARN, message)
     set_errno(saved)
 

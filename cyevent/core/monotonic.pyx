@@ -11,6 +11,7 @@ Facts:
 from libc.stdint cimport int64_t
 from cyevent.core.clock cimport ns_to_timeval
 from cyevent.core.memory cimport mm_calloc, mm_free
+from cyevent.core.sys cimport gettimeofday
 
 cdef enum:
     PRECISE_CLOCK = 0
@@ -20,34 +21,14 @@ cdef enum:
 cdef extern from *:
     """
     #ifdef _WIN32
-      #include <windows.h>
       static int ev_read_clock(int source, int64_t *ns) {
-          LARGE_INTEGER now, frequency;
-          ULARGE_INTEGER units;
-          FILETIME wall;
+          struct timespec now;
           if (source == 1) {
               *ns = (int64_t)GetTickCount64() * 1000000;
-          } else if (source == 2) {
-              /* 100 ns since 1601. */
-              GetSystemTimePreciseAsFileTime(&wall);
-              units.LowPart = wall.dwLowDateTime;
-              units.HighPart = wall.dwHighDateTime;
-              *ns = (int64_t)(units.QuadPart - 116444736000000000ULL) * 100;
-          } else {
-              QueryPerformanceFrequency(&frequency);
-              QueryPerformanceCounter(&now);
-              *ns = now.QuadPart / frequency.QuadPart * 1000000000
-                  + now.QuadPart % frequency.QuadPart * 1000000000 / frequency.QuadPart;
+              return 0;
           }
-          return 0;
-      }
-      /* There is no time zone to be told with it. */
-      static int ev_gettimeofday(struct timeval *tv, void *tz) {
-          int64_t now;
-          (void)tz;
-          ev_read_clock(2, &now);
-          tv->tv_sec = (long)(now / 1000000000);
-          tv->tv_usec = (long)(now % 1000000000 / 1000);
+          ev_clock_gettime(source == 2 ? CLOCK_REALTIME : CLOCK_MONOTONIC, &now);
+          *ns = (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
           return 0;
       }
     #else
@@ -59,8 +40,6 @@ cdef extern from *:
       #else
         #define EV_CLOCK_FAST CLOCK_MONOTONIC
       #endif
-      #include <sys/time.h>
-      #define ev_gettimeofday(tv, tz) gettimeofday(tv, tz)
       static int ev_read_clock(int source, int64_t *ns) {
           struct timespec now;
           if (clock_gettime(source == 1 ? EV_CLOCK_FAST : source == 2 ? CLOCK_REALTIME : CLOCK_MONOTONIC,
@@ -72,7 +51,6 @@ cdef extern from *:
     #endif
     """
     int ev_read_clock(int source, int64_t *ns) noexcept nogil
-    int ev_gettimeofday(timeval *tv, void *tz) noexcept nogil
 
 
 cdef evutil_monotonic_timer *evutil_monotonic_timer_new() noexcept nogil:
@@ -114,4 +92,4 @@ cdef int evutil_gettime_monotonic(evutil_monotonic_timer *timer, timeval *tp) no
 
 
 cdef int evutil_gettimeofday(timeval *tv, void *tz) noexcept nogil:
-    return ev_gettimeofday(tv, tz)
+    return gettimeofday(tv, tz)

@@ -8,7 +8,7 @@
 from cpython.ref cimport PyObject
 from cyevent.core.arguments cimport check_callable, descriptor, duration_ns
 from cyevent.core.queue cimport notify_without_lock_
-from cyevent.core.sys cimport ev_load_ulong, timeval
+from cyevent.core.sys cimport ev_load_ulong, evutil_socket_t, timeval
 from cyevent.core.threads cimport EVLOCK_UNLOCK
 from cyevent.core.types cimport event, event_base, event_callback
 
@@ -66,7 +66,7 @@ cdef class EventBase:
     cdef bint soon_due         # soon_call is active, for all of them
     cdef event_callback soon_call
     cdef object __weakref__
-    cdef int wakeup_fds[2]     # Python's signal handlers write to [1]; -1 until it is needed
+    cdef evutil_socket_t wakeup_fds[2]     # Python's signal handlers write to [1]; -1 until it is needed
     cdef event wakeup_event
 
     # Raises ValueError once closed. Whoever holds a struct made on the base must give it up in __del__,

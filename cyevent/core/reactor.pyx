@@ -8,7 +8,7 @@ from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.ref cimport PyObject
 from libc.errno cimport errno
 from libc.stdint cimport int64_t
-from libc.stdio cimport FILE, fclose
+from libc.stdio cimport FILE
 from libc.stdlib cimport free
 from cyevent.core.arguments cimport event_bits, integer, os_error
 from cyevent.core.base cimport *
@@ -53,8 +53,28 @@ cdef extern from *:
     void write_unraisable(object exception, PyObject *thing)
     PyThreadState *current_thread_state() noexcept nogil
 
-cdef extern from "<stdio.h>":
-    FILE *open_memstream(char **text, size_t *size) noexcept nogil
+cdef extern from *:
+    """
+    #include <stdio.h>
+    #include <stdlib.h>
+    #ifdef _WIN32
+      /* There are no streams in memory. */
+      static FILE *ev_open_text(char **text, size_t *size) { *text = NULL; *size = 0; return tmpfile(); }
+      static int ev_close_text(FILE *stream, char **text, size_t *size) {
+          long n = ftell(stream);
+          *text = n < 0 ? NULL : (char *)malloc((size_t)n + 1);
+          rewind(stream);
+          *size = *text == NULL ? 0 : fread(*text, 1, (size_t)n, stream);
+          return fclose(stream);
+      }
+    #else
+      #define ev_open_text open_memstream
+      #define ev_close_text(stream, text, size) fclose(stream)
+    #endif
+    """
+    FILE *ev_open_text(char **text, size_t *size) noexcept nogil
+    # The text is to be freed.
+    int ev_close_text(FILE *stream, char **text, size_t *size) noexcept nogil
 
 cdef enum:
     EV_IO = 0x86               # EV_READ | EV_WRITE | EV_CLOSED
@@ -413,15 +433,10 @@ cdef class EventBase:
     # Running.
 
     cdef int open_wakeup(self) except -1:
-        cdef int i
         if self.wakeup_fds[0] >= 0:
             return 0
-        if socketpair(AF_UNIX, SOCK_STREAM, 0, self.wakeup_fds) < 0:
-            self.wakeup_fds[0] = self.wakeup_fds[1] = -1
+        if ev_wake_pair(self.wakeup_fds) < 0:
             raise os_error("socketpair")
-        for i in range(2):
-            fcntl(self.wakeup_fds[i], F_SETFL, fcntl(self.wakeup_fds[i], F_GETFL) | O_NONBLOCK)
-            fcntl(self.wakeup_fds[i], F_SETFD, FD_CLOEXEC)
         event_assign(&self.wakeup_event, self.base, self.wakeup_fds[0], EV_READ | EV_PERSIST,
                      wakeup_readable, self.base)
         self.wakeup_event.evcb.flags |= EVLIST_INTERNAL
@@ -433,14 +448,10 @@ cdef class EventBase:
         return 0
 
     cdef void close_wakeup(self) noexcept:
-        cdef int i
         if self.wakeup_fds[0] >= 0:
             event_del(&self.wakeup_event)
             event_debug_unassign(&self.wakeup_event)
-        for i in range(2):
-            if self.wakeup_fds[i] >= 0:
-                close(self.wakeup_fds[i])
-                self.wakeup_fds[i] = -1
+        ev_close_wake_pair(self.wakeup_fds)
 
     def loop(self, flags=0):
         """Runs callbacks until nothing is pending, or as the EVLOOP_* flags say.
@@ -611,11 +622,11 @@ cdef class EventBase:
         cdef event_base *base = self.checked()
         cdef char *text = NULL
         cdef size_t size = 0
-        cdef FILE *stream = open_memstream(&text, &size)
+        cdef FILE *stream = ev_open_text(&text, &size)
         if stream == NULL:
             raise MemoryError()
         event_base_dump_events(base, stream)
-        fclose(stream)
+        ev_close_text(stream, &text, &size)
         try:
             written = PyBytes_FromStringAndSize(text, size).decode()
         finally:

@@ -41,7 +41,7 @@ cdef extern from *:
       #define SFD_NONBLOCK 0
       #define SFD_CLOEXEC 0
       struct signalfd_siginfo { uint32_t ssi_signo; };
-      static inline int signalfd(int fd, const sigset_t *mask, int flags) {
+      static inline int signalfd(int fd, const ev_sigset_t *mask, int flags) {
           (void)fd; (void)mask; (void)flags;
           errno = ENOSYS;
           return -1;
@@ -102,6 +102,7 @@ cdef void handle_signal(int signum) noexcept nogil:
     cdef unsigned char byte = <unsigned char>signum
     cdef int fd
     cyevent_handlers_add(1)
+    ev_handle_again(signum, handle_signal)
     fd = cyevent_signal_fd_get(signum)
     if fd >= 0:
         # A full pipe has the signal in it already, or plenty to wake for.
@@ -147,18 +148,8 @@ cdef void pipe_readable(evutil_socket_t fd, short what, void *arg) noexcept nogi
     EVLOCK_UNLOCK(base.lock)
 
 
-cdef int prepare_descriptor(int fd) noexcept nogil:
-    if fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) < 0:
-        return -1
-    return fcntl(fd, F_SETFD, FD_CLOEXEC)
-
-
 cdef int open_pipe(event_base *base) noexcept nogil:
-    if socketpair(AF_UNIX, SOCK_STREAM, 0, base.sig.fds) < 0:
-        base.sig.fds[0] = base.sig.fds[1] = -1
-        return -1
-    if prepare_descriptor(base.sig.fds[0]) < 0 or prepare_descriptor(base.sig.fds[1]) < 0:
-        close_descriptors(base)
+    if ev_wake_pair(base.sig.fds) < 0:
         return -1
     return watch(base, pipe_readable)
 
@@ -176,16 +167,12 @@ cdef int watch(event_base *base, void (*readable)(evutil_socket_t, short, void *
 
 
 cdef void close_descriptors(event_base *base) noexcept nogil:
-    cdef int i
     if base.sig.pipe_added:
         event_del_nolock_(&base.sig.pipe_event, EVENT_DEL_NOBLOCK)
         event_debug_unassign(&base.sig.pipe_event)
         base.sig.pipe_added = False
     wait_for_handlers()
-    for i in range(2):
-        if base.sig.fds[i] >= 0:
-            close(base.sig.fds[i])
-            base.sig.fds[i] = -1
+    ev_close_wake_pair(base.sig.fds)
 
 
 cdef inline bint is_active(event_base *base, int signum) noexcept nogil:

@@ -1,7 +1,7 @@
-# Locks below the line, behind libevent's replaceable function tables. POSIX threads are installed from
-# the start, so a base has a lock unless it is made with EVENT_BASE_FLAG_NOLOCK.
+# Locks below the line, behind libevent's replaceable function tables. POSIX threads, or on Windows its own, are
+# installed from the start, so a base has a lock unless it is made with EVENT_BASE_FLAG_NOLOCK.
 
-from cyevent.core.sys cimport timeval, pthread_self
+from cyevent.core.sys cimport timeval
 
 cdef enum:
     EVTHREAD_LOCK_API_VERSION = 1
@@ -12,7 +12,18 @@ cdef enum:
     EVTHREAD_READ = 0x08
     EVTHREAD_TRY = 0x10
     EVTHREAD_PTHREAD_PRIO_INHERIT = 0x01
-    EVTHREAD_USE_PTHREADS_IMPLEMENTED = 1
+
+cdef extern from *:
+    """
+    #ifndef EVTHREAD_USE_PTHREADS_IMPLEMENTED
+      #ifdef _WIN32
+        #define EVTHREAD_USE_PTHREADS_IMPLEMENTED 0
+      #else
+        #define EVTHREAD_USE_PTHREADS_IMPLEMENTED 1
+      #endif
+    #endif
+    """
+    const int EVTHREAD_USE_PTHREADS_IMPLEMENTED
 
 cdef struct evthread_lock_callbacks:
     int lock_api_version
@@ -37,8 +48,8 @@ cdef int evthread_set_lock_callbacks(const evthread_lock_callbacks *callbacks) n
 cdef int evthread_set_condition_callbacks(const evthread_condition_callbacks *callbacks) noexcept nogil
 # NULL restores the system's own thread numbers.
 cdef void evthread_set_id_callback(unsigned long (*id_fn)() noexcept nogil) noexcept nogil
-# POSIX threads; EVTHREAD_PTHREAD_PRIO_INHERIT makes locks lend their holder the priority of who waits, -1 where
-# the system has no such thing.
+# POSIX threads; -1 with ENOSYS on Windows. EVTHREAD_PTHREAD_PRIO_INHERIT makes locks lend their holder the
+# priority of who waits; -1 where the system has no such thing.
 cdef int evthread_use_pthreads() noexcept nogil
 cdef int evthread_use_pthreads_with_flags(int flags) noexcept nogil
 # From now on locks check their use: unlocking what is not held, freeing what is, waiting without holding, all

@@ -14,7 +14,7 @@ cdef extern from *:
     }
     #define CYEVENT_HAVE_PRIO_INHERIT 1
     #else
-    static int cyevent_inherit_priority(pthread_mutexattr_t *attr) { (void)attr; return -1; }
+    static int cyevent_inherit_priority(ev_pthread_mutexattr_t *attr) { (void)attr; return -1; }
     #define CYEVENT_HAVE_PRIO_INHERIT 0
     #endif
     """
@@ -84,7 +84,7 @@ cdef int posix_unlock(unsigned mode, void *lock) noexcept nogil:
 
 
 cdef unsigned long posix_id() noexcept nogil:
-    return <unsigned long>pthread_self()
+    return ev_thread_self()
 
 
 cdef void *posix_cond_alloc(unsigned condtype) noexcept nogil:
@@ -135,6 +135,9 @@ cdef int evthread_use_pthreads_with_flags(int flags) noexcept nogil:
     global inherit_priority
     cdef evthread_lock_callbacks lock_table
     cdef evthread_condition_callbacks condition_table
+    if not EVTHREAD_USE_PTHREADS_IMPLEMENTED:
+        set_errno(ENOSYS)
+        return -1
     check_strict()
     if flags & EVTHREAD_PTHREAD_PRIO_INHERIT and not CYEVENT_HAVE_PRIO_INHERIT:
         return -1
@@ -493,4 +496,6 @@ cdef unsigned long evthread_id_() noexcept nogil:
     return id_callback()
 
 
-evthread_use_pthreads()
+evthread_set_id_callback(NULL)
+if EVTHREAD_USE_PTHREADS_IMPLEMENTED:
+    evthread_use_pthreads()

@@ -137,3 +137,7 @@ cdef int evthread_use_windows_threads() noexcept nogil:
         return -1
     evthread_set_id_callback(thread_id)
     return 0
+
+
+if EVTHREAD_USE_WINDOWS_THREADS_IMPLEMENTED:
+    evthread_use_windows_threads()

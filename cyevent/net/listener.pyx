@@ -47,8 +47,16 @@ cdef extern from "Python.h":
     void PyGILState_Release(int state) noexcept nogil
 
 cdef extern from *:
-    int open(const char *path, int flags) noexcept nogil
-    int O_RDONLY, O_CLOEXEC, SOMAXCONN
+    """
+    #ifdef _WIN32
+      /* Memory ends there before handles do. */
+      #define ev_open_spare() (-1)
+    #else
+      #define ev_open_spare() open("/dev/null", O_RDONLY | O_CLOEXEC)
+    #endif
+    """
+    int ev_open_spare() noexcept nogil
+    int SOMAXCONN
 
 cdef enum:
     ACCEPT_BATCH = 128
@@ -58,10 +66,6 @@ cdef enum:
 
 
 # --- below the line ---------------------------------------------------------------------------------
-
-cdef inline int open_spare() noexcept nogil:
-    return open(b"/dev/null", O_RDONLY | O_CLOEXEC)
-
 
 cdef inline bint out_of_descriptors(int error) noexcept nogil:
     return error == EMFILE or error == ENFILE or error == ENOBUFS or error == ENOMEM
@@ -101,9 +105,9 @@ cdef void destroy(evconnlistener *lev) noexcept nogil:
     event_debug_unassign(&lev.listener)
     event_debug_unassign(&lev.retry)
     if lev.flags & LEV_OPT_CLOSE_ON_FREE:
-        close(lev.listener.fd)
+        ev_close_socket(lev.listener.fd)
     if lev.spare >= 0:
-        close(lev.spare)
+        ev_close_file(lev.spare)
     evthread_lock_free_(lock)
     mm_free(lev)
 
@@ -138,12 +142,12 @@ cdef void rest(evconnlistener *lev) noexcept nogil:
     """No descriptors are left: tell one peer so, and try again later."""
     cdef evutil_socket_t fd
     if lev.spare >= 0:
-        close(lev.spare)
+        ev_close_file(lev.spare)
         fd = evutil_accept4_(lev.listener.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK)
         if fd >= 0:
-            close(fd)
+            ev_close_socket(fd)
         lev.spare = -1
-    lev.spare = open_spare()
+    lev.spare = ev_open_spare()
     pause(lev)
 
 
@@ -173,7 +177,7 @@ cdef void listener_readable(evutil_socket_t sock, short what, void *arg) noexcep
         lev.back_off = 0
         if length == 0:
             # Some kernels do so for a connection that was reset at once.
-            close(fd)
+            ev_close_socket(fd)
             continue
         lev.refcnt += 1
         lev.cb(lev, fd, <sockaddr *>&address, <int>length, lev.user_data)
@@ -269,7 +273,7 @@ cdef evconnlistener *evconnlistener_new(event_base *base, evconnlistener_cb cb, 
         evthread_lock_free_(lev.lock)
         mm_free(lev)
         return NULL
-    lev.spare = open_spare()
+    lev.spare = ev_open_spare()
     return lev
 
 
@@ -314,7 +318,7 @@ cdef evconnlistener *evconnlistener_new_bind(event_base *base, evconnlistener_cb
         lev = evconnlistener_new(base, cb, arg, flags, backlog, fd)
     if lev == NULL:
         code = errno
-        close(fd)
+        ev_close_socket(fd)
         set_errno(code)
     return lev
 
@@ -393,7 +397,7 @@ cdef void run_accepted(void *arg, int fd, sockaddr *address, int socklen) noexce
         peer = address_to_object(address, socklen)
     except BaseException as exception:
         # Nobody has been given the descriptor.
-        close(fd)
+        ev_close_socket(fd)
         self.owner.failed(exception, callback)
         return
     try:

@@ -1,16 +1,18 @@
 # The system's declarations for sockets and addresses, beyond those of the core.
 
 from libc.stdint cimport uint16_t, uint32_t
-from cyevent.core.sys cimport ev_socklen_t, sockaddr, sockaddr_storage
+from cyevent.core.sys cimport ev_socklen_t, evutil_socket_t, sockaddr, sockaddr_storage
 
 cdef extern from *:
     """
     #ifndef CYEVENT_NET_SYS_H
     #define CYEVENT_NET_SYS_H
     #ifdef _WIN32
-      #include <afunix.h>
-      #include <io.h>
       #include <iphlpapi.h>
+      #ifndef UNIX_PATH_MAX
+        #define UNIX_PATH_MAX 108
+        struct sockaddr_un { unsigned short sun_family; char sun_path[UNIX_PATH_MAX]; };
+      #endif
     #else
       #include <arpa/inet.h>
       #include <net/if.h>
@@ -19,6 +21,14 @@ cdef extern from *:
       #include <netinet/tcp.h>
       #include <stddef.h>
       #include <sys/un.h>
+      #define ev_accept accept
+      #define ev_bind bind
+      #define ev_listen listen
+      #define ev_connect connect
+      #define ev_setsockopt setsockopt
+      #define ev_getsockopt getsockopt
+      #define ev_getsockname getsockname
+      #define ev_getpeername getpeername
     #endif
     /* Where the system does not take these flags they are ours, and evutil_socket_(), evutil_accept4_() and
        evutil_socketpair() do what they say. */
@@ -36,7 +46,7 @@ cdef extern from *:
       #define EV_HAVE_ACCEPT4 1
     #else
       #define EV_HAVE_ACCEPT4 0
-      #define ev_accept4(fd, sa, len, flags) accept(fd, sa, len)
+      #define ev_accept4(fd, sa, len, flags) ev_accept(fd, sa, len)
     #endif
     /* On Windows it lets another program take the address away; what we want is the default there. */
     #ifdef _WIN32
@@ -103,9 +113,9 @@ cdef extern from *:
     #endif
     /* The errors of non-blocking calls; Windows has numbers of its own for them. */
     #ifdef _WIN32
-      #define EVUTIL_ERR_RW_RETRIABLE(e) ((e) == WSAEWOULDBLOCK || (e) == WSAEINTR)
+      #define EVUTIL_ERR_RW_RETRIABLE(e) ((e) == WSAEWOULDBLOCK || (e) == WSAEINTR || (e) == EINTR)
       #define EVUTIL_ERR_CONNECT_RETRIABLE(e) \\
-          ((e) == WSAEWOULDBLOCK || (e) == WSAEINTR || (e) == WSAEINPROGRESS || (e) == WSAEINVAL)
+          (EVUTIL_ERR_RW_RETRIABLE(e) || (e) == WSAEINPROGRESS || (e) == WSAEINVAL)
       #define EVUTIL_ERR_ACCEPT_RETRIABLE(e) EVUTIL_ERR_RW_RETRIABLE(e)
       #define EVUTIL_ERR_CONNECT_REFUSED(e) ((e) == WSAECONNREFUSED)
       #define EV_EAFNOSUPPORT WSAEAFNOSUPPORT
@@ -171,14 +181,17 @@ cdef extern from *:
     uint32_t htonl(uint32_t n) noexcept nogil
     uint32_t ntohl(uint32_t n) noexcept nogil
     void ev_set_sa_len(sockaddr *address, int n) noexcept nogil
-    int ev_accept4(int fd, sockaddr *address, ev_socklen_t *length, int flags) noexcept nogil
-    int bind(int fd, const sockaddr *address, ev_socklen_t length) noexcept nogil
-    int listen(int fd, int backlog) noexcept nogil
-    int connect(int fd, const sockaddr *address, ev_socklen_t length) noexcept nogil
-    int setsockopt(int fd, int level, int name, const void *value, ev_socklen_t n) noexcept nogil
-    int getsockopt(int fd, int level, int name, void *value, ev_socklen_t *n) noexcept nogil
-    int getsockname(int fd, sockaddr *address, ev_socklen_t *n) noexcept nogil
-    int getpeername(int fd, sockaddr *address, ev_socklen_t *n) noexcept nogil
+    evutil_socket_t ev_accept4(evutil_socket_t fd, sockaddr *address, ev_socklen_t *length,
+                               int flags) noexcept nogil
+    int bind "ev_bind"(evutil_socket_t fd, const sockaddr *address, ev_socklen_t length) noexcept nogil
+    int listen "ev_listen"(evutil_socket_t fd, int backlog) noexcept nogil
+    int connect "ev_connect"(evutil_socket_t fd, const sockaddr *address, ev_socklen_t length) noexcept nogil
+    int setsockopt "ev_setsockopt"(evutil_socket_t fd, int level, int name,
+                                   const void *value, ev_socklen_t n) noexcept nogil
+    int getsockopt "ev_getsockopt"(evutil_socket_t fd, int level, int name,
+                                   void *value, ev_socklen_t *n) noexcept nogil
+    int getsockname "ev_getsockname"(evutil_socket_t fd, sockaddr *address, ev_socklen_t *n) noexcept nogil
+    int getpeername "ev_getpeername"(evutil_socket_t fd, sockaddr *address, ev_socklen_t *n) noexcept nogil
     int inet_pton(int family, const char *text, void *out) noexcept nogil
     const char *inet_ntop(int family, const void *address, char *out, ev_socklen_t n) noexcept nogil
     unsigned if_nametoindex(const char *name) noexcept nogil

@@ -19,71 +19,25 @@ from cyevent.net.sys cimport sockaddr_in
 cdef extern from *:
     """
     #ifdef _WIN32
-      static int ev_set_nonblocking(evutil_socket_t sock) {
-          unsigned long on = 1;
-          return ioctlsocket(sock, FIONBIO, &on) == 0 ? 0 : -1;
-      }
-      /* Handles are inherited on demand only. */
-      static int ev_set_closeonexec(evutil_socket_t sock) { (void)sock; return 0; }
-      #define ev_clear_closeonexec(sock) 0
-      #define ev_close_socket closesocket
-      #define ev_socketpair(family, kind, protocol, sv) (WSASetLastError(WSAEAFNOSUPPORT), -1)
+      #define ev_socketpair(family, kind, protocol, sv) (set_errno(WSAEAFNOSUPPORT), -1)
       #define EV_HAVE_SOCKETPAIR 0
-      #define ev_set_socket_error WSASetLastError
       static int ev_socket_error(evutil_socket_t sock) {
           int error = WSAGetLastError(), pending = 0, n = sizeof(pending);
           if (error != WSAEWOULDBLOCK || sock == (evutil_socket_t)INVALID_SOCKET)
               return error;
-          if (getsockopt(sock, SOL_SOCKET, SO_ERROR, (char *)&pending, &n) == 0 && pending)
+          if (getsockopt((SOCKET)sock, SOL_SOCKET, SO_ERROR, (char *)&pending, &n) == 0 && pending)
               return pending;
           return error;
       }
-      /* Good until the thread asks for another. */
-      static const char *ev_socket_error_text(int error) {
-          static __declspec(thread) char text[256];
-          DWORD n = FormatMessageA(FORMAT_MESSAGE_FROM_SYSTEM | FORMAT_MESSAGE_IGNORE_INSERTS, NULL,
-                                   (DWORD)error, 0, text, sizeof(text), NULL);
-          while (n && (text[n - 1] == 10 || text[n - 1] == 13))
-              text[--n] = 0;
-          if (n == 0)
-              snprintf(text, sizeof(text), "winsock error %d", error);
-          return text;
-      }
     #else
-      #include <string.h>
-      static int ev_set_nonblocking(evutil_socket_t sock) {
-          int flags = fcntl(sock, F_GETFL);
-          if (flags < 0)
-              return -1;
-          return flags & O_NONBLOCK ? 0 : fcntl(sock, F_SETFL, flags | O_NONBLOCK);
-      }
-      static int ev_set_closeonexec(evutil_socket_t sock) {
-          int flags = fcntl(sock, F_GETFD);
-          if (flags < 0)
-              return -1;
-          return flags & FD_CLOEXEC ? 0 : fcntl(sock, F_SETFD, flags | FD_CLOEXEC);
-      }
-      static int ev_clear_closeonexec(evutil_socket_t sock) {
-          int flags = fcntl(sock, F_GETFD);
-          return flags < 0 ? -1 : fcntl(sock, F_SETFD, flags & ~FD_CLOEXEC);
-      }
-      #define ev_close_socket close
       #define ev_socketpair socketpair
       #define EV_HAVE_SOCKETPAIR 1
-      #define ev_set_socket_error(error) (errno = (error))
       #define ev_socket_error(sock) (errno)
-      #define ev_socket_error_text strerror
     #endif
     """
     bint EV_HAVE_SOCKETPAIR
-    int ev_set_nonblocking(evutil_socket_t sock) noexcept nogil
-    int ev_set_closeonexec(evutil_socket_t sock) noexcept nogil
-    int ev_clear_closeonexec(evutil_socket_t sock) noexcept nogil
-    int ev_close_socket(evutil_socket_t sock) noexcept nogil
     int ev_socketpair(int family, int kind, int protocol, evutil_socket_t *sv) noexcept nogil
-    void ev_set_socket_error(int error) noexcept nogil
     int ev_socket_error(evutil_socket_t sock) noexcept nogil
-    const char *ev_socket_error_text(int error) noexcept nogil
 
 cdef enum:
     DEFER_ACCEPT_SECONDS = 1
@@ -101,7 +55,7 @@ cdef int evutil_make_socket_closeonexec(evutil_socket_t sock) noexcept nogil:
 # An option that the system lacks has a negative name.
 cdef inline int set_option(evutil_socket_t sock, int level, int name, int value) noexcept nogil:
     if name < 0:
-        ev_set_socket_error(EV_ENOTSUP)
+        set_errno(EV_ENOTSUP)
         return -1
     return setsockopt(sock, level, name, <const char *>&value, sizeof(value))
 
@@ -174,7 +128,7 @@ cdef void drop(evutil_socket_t sock) noexcept nogil:
         return
     error = ev_socket_error(-1)
     ev_close_socket(sock)
-    ev_set_socket_error(error)
+    set_errno(error)
 
 
 cdef int set_flags(evutil_socket_t sock, int flags) noexcept nogil:
@@ -212,7 +166,7 @@ cdef int connect_over_loopback(evutil_socket_t listener, evutil_socket_t *sv) no
     if sv[1] < 0:
         return -1
     if not are_connected(sv[0], sv[1]):
-        ev_set_socket_error(EV_ECONNABORTED)
+        set_errno(EV_ECONNABORTED)
         return -1
     return 0
 
@@ -223,7 +177,7 @@ cdef int loopback_pair(int kind, int protocol, evutil_socket_t *sv) noexcept nog
     cdef int result
     made[0] = made[1] = -1
     if protocol or kind & ~(SOCK_NONBLOCK | SOCK_CLOEXEC) != SOCK_STREAM:
-        ev_set_socket_error(EV_EAFNOSUPPORT)
+        set_errno(EV_EAFNOSUPPORT)
         return -1
     listener = evutil_socket_(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)
     if listener < 0:
@@ -266,7 +220,7 @@ cdef int evutil_socket_geterror(evutil_socket_t sock) noexcept nogil:
 
 
 cdef const char *evutil_socket_error_to_string(int errcode) noexcept nogil:
-    return ev_socket_error_text(errcode)
+    return ev_error_text(errcode)
 
 
 cdef evutil_socket_t evutil_socket_(int domain, int kind, int protocol) noexcept nogil:
@@ -285,7 +239,8 @@ cdef evutil_socket_t evutil_accept4_(evutil_socket_t sock, sockaddr *address, ev
     cdef evutil_socket_t fd = ev_accept4(sock, address, length, flags)
     if fd < 0 or EV_HAVE_ACCEPT4:
         return fd
-    if set_flags(fd, flags) < 0:
+    # Outside Linux it begins with its listener's flags.
+    if set_flags(fd, flags) < 0 or (not flags & SOCK_NONBLOCK and ev_set_blocking(fd) < 0):
         drop(fd)
         return -1
     return fd
@@ -322,5 +277,5 @@ cdef int evutil_socket_finished_connecting_(evutil_socket_t sock) noexcept nogil
         return 1
     if EVUTIL_ERR_CONNECT_RETRIABLE(error):
         return 0
-    ev_set_socket_error(error)
+    set_errno(error)
     return -1

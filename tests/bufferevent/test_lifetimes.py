@@ -1,13 +1,13 @@
 """What lives how long, and who may end it when."""
 
 import gc
-import os
 import socket
 import sys
 import threading
 import time
 import weakref
 
+import fds
 import pytest
 
 from cyevent import (
@@ -35,14 +35,6 @@ ALL_OPTIONS = [
 ]
 
 
-def is_open(fd):
-    try:
-        os.fstat(fd)
-    except OSError:
-        return False
-    return True
-
-
 def test_kept_while_enabled(base, pair):
     left, right = pair
     got = []
@@ -60,7 +52,7 @@ def test_kept_while_enabled(base, pair):
     base.dispatch()
     gc.collect()
     assert gone() is None
-    assert not is_open(fd)
+    assert not fds.is_open(fd)
 
 
 def test_not_kept_before(base, pair):
@@ -70,7 +62,7 @@ def test_not_kept_before(base, pair):
     fd = bev.fd
     del bev
     gc.collect()
-    assert gone() is None and not is_open(fd)
+    assert gone() is None and not fds.is_open(fd)
 
 
 def test_kept_until_it_is_written(base, pair):
@@ -101,7 +93,7 @@ def test_cycles_are_collected(base, pair):
     fd = bev.fd
     del bev
     gc.collect()
-    assert gone() is None and not is_open(fd)
+    assert gone() is None and not fds.is_open(fd)
 
 
 @pytest.mark.parametrize("options", ALL_OPTIONS)
@@ -123,7 +115,7 @@ def test_close_in_a_callback(base, pair, options, where):
         right.close()
     base.dispatch()
     assert len(calls) == 1
-    assert bev.closed and not is_open(fd)
+    assert bev.closed and not fds.is_open(fd)
 
 
 @pytest.mark.parametrize("options", ALL_OPTIONS)
@@ -161,7 +153,7 @@ def test_close_in_a_buffer_callback(base, pair, deferred):
     base.dispatch()
     assert bev.closed
     base.loop(EVLOOP_NONBLOCK)
-    assert not is_open(fd)
+    assert not fds.is_open(fd)
 
 
 def test_close_in_a_callback_of_its_output(base, pair):
@@ -172,7 +164,7 @@ def test_close_in_a_callback_of_its_output(base, pair):
     bev.write(b"x")
     assert bev.closed
     base.dispatch()
-    assert not is_open(fd)
+    assert not fds.is_open(fd)
 
 
 def test_close_with_a_deferred_callback_due(base, pair):
@@ -183,7 +175,7 @@ def test_close_with_a_deferred_callback_due(base, pair):
     bev.trigger(READ)
     fd = bev.fd
     bev.close()
-    assert not is_open(fd)
+    assert not fds.is_open(fd)
     base.dispatch()
     assert calls == []
 
@@ -195,7 +187,7 @@ def test_close_the_base_first(method):
     enabled.enable(READ)
     enabled.trigger(READ)
     idle = SocketBufferEvent(base, right)
-    fds = enabled.fd, idle.fd
+    both = enabled.fd, idle.fd
     base.close()
     assert enabled.closed
     assert not idle.closed
@@ -204,7 +196,7 @@ def test_close_the_base_first(method):
     with pytest.raises(ValueError, match="closed"):
         idle.write(b"x")
     idle.close()
-    assert not any(map(is_open, fds))
+    assert not any(map(fds.is_open, both))
     with pytest.raises(ValueError, match="closed"):
         SocketBufferEvent(base)
 
@@ -220,7 +212,7 @@ def test_base_closed_in_the_end(method):
     fd = bev.fd
     del bev, base
     gc.collect()
-    assert gone() is None and not is_open(fd)
+    assert gone() is None and not fds.is_open(fd)
     right.close()
 
 
@@ -371,7 +363,7 @@ def test_connections_come_and_go(base):
         bev.close()
 
     listener = Listener(base, ("127.0.0.1", 0), accept)
-    before = len(os.listdir("/proc/self/fd"))
+    before = fds.opened()
     for _ in range(5):
         finished = []
         for _ in range(50):
@@ -385,7 +377,7 @@ def test_connections_come_and_go(base):
             base.loop(EVLOOP_NONBLOCK)
         assert finished == [b"hello"] * 50
     gc.collect()
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert fds.opened() == before
     listener.close()
 
 
