@@ -38,6 +38,8 @@ PLATFORM_ONLY = {
     "cyevent.backends.poll": POSIX,
     "cyevent.backends.select": POSIX,
     "cyevent.backends.win32": ("win32",),
+    "cyevent.completion.iocp": ("win32",),
+    "cyevent.completion.uring": ("linux",),
 }
 
 SANITIZERS = os.environ.get("CYEVENT_SANITIZE", "")

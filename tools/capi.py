@@ -530,7 +530,7 @@ def is_public_enum(node):
 
 
 def module_is_internal(module):
-    return module.startswith("cyevent.backends.")
+    return module.startswith(("cyevent.backends.", "cyevent.completion."))
 
 
 def in_order(structs):

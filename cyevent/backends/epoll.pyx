@@ -308,6 +308,13 @@ cdef void epoll_dealloc(backend_host *host, void *backend) noexcept nogil:
     mm_free(state)
 
 
+cdef int epoll_descriptor(void *backend) noexcept nogil:
+    cdef epoll_state *state = <epoll_state *>backend
+    if state.changes.n:
+        apply_changes(state)
+    return state.epfd
+
+
 epoll_ops.name = b"epoll"
 epoll_ops.init = epoll_init
 epoll_ops.add = epoll_add
@@ -317,4 +324,5 @@ epoll_ops.dealloc = epoll_dealloc
 epoll_ops.need_reinit = True
 epoll_ops.features = EV_FEATURE_ET | EV_FEATURE_O1 | EV_FEATURE_EARLY_CLOSE
 epoll_ops.fdinfo_len = sizeof(uint64_t)
+epoll_ops.descriptor = epoll_descriptor
 backend_register(&epoll_ops)

@@ -57,3 +57,6 @@ cdef struct event_op:
     const char *signal_name
     int (*signal_add)(backend_host *host, void *backend, int signum) noexcept nogil
     int (*signal_delete)(backend_host *host, void *backend, int signum) noexcept nogil
+    # A descriptor that is readable while a dispatch without waiting would report something, so that others can
+    # wait for it beside their own; a dispatch has to follow each time. NULL where there is none.
+    int (*descriptor)(void *backend) noexcept nogil

@@ -295,6 +295,8 @@ cdef bint runs_elsewhere(bufferevent *bev) noexcept nogil:
     if p.rate_limiting != NULL and (current == &p.rate_limiting.refill.evcb
                                     or current == &p.rate_limiting.wake):
         return True
+    if p.receiving != NULL and current == &p.receiving.done or p.sending != NULL and current == &p.sending.done:
+        return True
     return current == &bev.ev_read.evcb or current == &bev.ev_write.evcb or current == &p.deferred \
         or current == &bev.input.deferred or current == &bev.output.deferred
 

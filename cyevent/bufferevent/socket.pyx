@@ -16,8 +16,10 @@ from cyevent.buffer.evbuffer cimport evbuffer_set_flags
 from cyevent.buffer.io cimport evbuffer_read, evbuffer_write_atmost
 from cyevent.buffer.types cimport evbuffer_cb_info, EVBUFFER_FLAG_DRAINS_TO_FD
 from cyevent.bufferevent.bufferevent cimport *
+from cyevent.bufferevent.completion cimport *
 from cyevent.bufferevent.ratelimit cimport *
 from cyevent.bufferevent.types cimport *
+from cyevent.completion.port cimport completion_port_of_, completion_set_priority_
 from cyevent.core.event cimport (
     event_active, event_add, event_assign, event_base_set, event_del, event_initialized,
     event_priority_set,
@@ -61,6 +63,10 @@ cdef int start_timeout(event *ev, const timeval *tv) noexcept nogil:
 cdef void output_changed(evbuffer *buf, const evbuffer_cb_info *info, void *arg) noexcept nogil:
     cdef bufferevent *bev = <bufferevent *>arg
     cdef bufferevent_private *p = BEV_UPCAST(bev)
+    if bev.be_ops != &socket_ops:
+        if info.n_added:
+            completion_socket_output_changed_(bev)
+        return
     if info.n_added == 0 or not bev.enabled & EV_WRITE or p.write_suspended \
             or bev.ev_write.evcb.flags & PENDING:
         return
@@ -316,6 +322,13 @@ socket_ops.flush = socket_flush
 socket_ops.ctrl = socket_ctrl
 
 
+cdef void assign(bufferevent *bev, evutil_socket_t fd) noexcept nogil:
+    if bev.be_ops == &socket_ops:
+        assign_events(bev, fd)
+    else:
+        completion_socket_assign_(bev, fd)
+
+
 cdef bint bufferevent_is_socket_(bufferevent *bev) noexcept nogil:
     return bev.be_ops == &socket_ops
 
@@ -323,10 +336,11 @@ cdef bint bufferevent_is_socket_(bufferevent *bev) noexcept nogil:
 cdef bufferevent *bufferevent_socket_new(event_base *base, evutil_socket_t fd,
                                          int options) noexcept nogil:
     cdef bufferevent_private *p = <bufferevent_private *>mm_calloc(1, sizeof(bufferevent_private))
+    cdef bint completes = completion_port_of_(base) != NULL
     cdef bufferevent *bev
     if p == NULL:
         return NULL
-    if bufferevent_init_common_(p, base, &socket_ops, options) < 0:
+    if bufferevent_init_common_(p, base, completion_socket_ops_() if completes else &socket_ops, options) < 0:
         mm_free(p)
         return NULL
     bev = &p.bev
@@ -336,7 +350,7 @@ cdef bufferevent *bufferevent_socket_new(event_base *base, evutil_socket_t fd,
         p.options &= ~BEV_OPT_CLOSE_ON_FREE
         bufferevent_free(bev)
         return NULL
-    assign_events(bev, fd)
+    assign(bev, fd)
     evbuffer_set_flags(bev.output, EVBUFFER_FLAG_DRAINS_TO_FD)
     bev.input.freeze_end = True
     bev.output.freeze_start = True
@@ -365,7 +379,7 @@ cdef int bufferevent_socket_connect(bufferevent *bev, const sockaddr *address,
                 set_errno(ECONNREFUSED)
                 bufferevent_run_eventcb_(bev, BEV_EVENT_ERROR, BEV_OPT_DEFER_CALLBACKS)
                 bufferevent_disable(bev, EV_READ | EV_WRITE)
-            elif socket_enable(bev, EV_WRITE) < 0:
+            elif bev.be_ops.enable(bev, EV_WRITE) < 0:
                 p.connecting = False
                 result = -1
     bufferevent_decref_and_unlock_(bev)
@@ -378,6 +392,8 @@ cdef int bufferevent_priority_set(bufferevent *bev, int priority) noexcept nogil
     if BEV_UPCAST(bev).events_work and event_priority_set(&bev.ev_read, priority) == 0 \
             and event_priority_set(&bev.ev_write, priority) == 0:
         event_deferred_cb_set_priority_(&BEV_UPCAST(bev).deferred, priority)
+        completion_set_priority_(BEV_UPCAST(bev).receiving, priority)
+        completion_set_priority_(BEV_UPCAST(bev).sending, priority)
         result = 0
     BEV_UNLOCK(bev)
     return result
@@ -385,11 +401,18 @@ cdef int bufferevent_priority_set(bufferevent *bev, int priority) noexcept nogil
 
 cdef int bufferevent_base_set(event_base *base, bufferevent *bev) noexcept nogil:
     cdef int result = -1
+    cdef bint completed = bev.be_ops == completion_socket_ops_()
+    cdef bint completes = completion_port_of_(base) != NULL
     BEV_LOCK(bev)
-    if bev.be_ops == &socket_ops and event_base_set(base, &bev.ev_read) == 0 \
-            and event_base_set(base, &bev.ev_write) == 0:
+    if (bev.be_ops == &socket_ops or (completed and not completion_socket_is_busy_(bev))) \
+            and event_base_set(base, &bev.ev_read) == 0 and event_base_set(base, &bev.ev_write) == 0:
+        if completed:
+            completion_socket_leave_(bev)
         bev.ev_base = base
         result = 0
+        if completed or completes:
+            bev.be_ops = completion_socket_ops_() if completes else &socket_ops
+            assign(bev, bev.ev_read.fd)
         if BEV_UPCAST(bev).rate_limiting != NULL and event_initialized(&BEV_UPCAST(bev).rate_limiting.refill):
             result = event_base_set(base, &BEV_UPCAST(bev).rate_limiting.refill)
     BEV_UNLOCK(bev)

@@ -4,6 +4,7 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 from cyevent.core.sys cimport evutil_socket_t, timeval
 from cyevent.core.types cimport event, event_base, event_callback
 from cyevent.buffer.types cimport evbuffer, evbuffer_cb_entry, ev_ssize_t
+from cyevent.completion.port cimport completion
 from cyevent.net.sys cimport sockaddr_in, sockaddr_in6
 from cyevent.net.types cimport EV_SSIZE_MAX
 
@@ -206,3 +207,5 @@ cdef struct bufferevent_private:
     bufferevent_rate_limit *rate_limiting    # NULL without limits
     bufferevent_address conn_address   # the peer's, once connected
     bufferevent_lookup *dns_request    # NULL: none is under way
+    completion *receiving              # operations of the completion-driven kind; NULL while there are none
+    completion *sending                # also connects

@@ -5,6 +5,7 @@ from libc.stdio cimport snprintf
 from libc.string cimport strcmp, strlen
 from cyevent.backends.registry cimport backend_count, backend_at
 from cyevent.backends.vtable cimport backend_host, event_op
+from cyevent.completion.vtable cimport completion_loop_ops, completion_registered_
 from cyevent.core.clock cimport (
     monotonic_ns, ns_to_timeval, wall_clock_ns, )
 from cyevent.core.debug cimport debug_base_, debug_teardown_, event_debug_unassign, EVENT_GONE_FINALIZED_
@@ -109,8 +110,15 @@ cdef int choose_backend(event_base *base, const event_config *config) noexcept n
     return -1
 
 
+cdef void open_port(event_base *base) noexcept nogil:
+    cdef const completion_loop_ops *ops = completion_registered_()
+    if ops != NULL and base.flags & (EVENT_BASE_FLAG_COMPLETION | EVENT_BASE_FLAG_STARTUP_IOCP):
+        base.port = ops.open(base, base.flags)
+
+
 cdef void unmake(event_base *base) noexcept nogil:
     mm_free(base.queues)
+    mm_free(base.port)
     evthread_cond_free_(base.current_event_cond)
     evthread_lock_free_(base.lock)
     mm_free(base)
@@ -161,6 +169,7 @@ cdef event_base *event_base_new_with_config(const event_config *config) noexcept
         unmake(base)
         set_errno(EINVAL)
         return NULL
+    open_port(base)
     evsig_init_(base)
     base.need_reinit_after_fork = base.ops.need_reinit
     if not (base.flags & EVENT_BASE_FLAG_IGNORE_ENV) \
@@ -379,6 +388,8 @@ cdef int event_base_shut_(event_base *base, bint run_finalizers) noexcept nogil:
             base.watchers[i] = watcher.next
             mm_free(watcher)
         base.last_watcher[i] = NULL
+    if base.port != NULL:
+        base.port.ops.close(base.port)
     if base.ops != NULL:
         base.ops.dealloc(&base.host, base.backend)
     base.backend = NULL
@@ -438,6 +449,8 @@ cdef int event_reinit(event_base *base) noexcept nogil:
         base.backend = fresh
         if evmap_reinit_io_(base) < 0:
             result = -1
+    if base.port != NULL and base.port.ops.reinit(base.port) < 0:
+        result = -1
     close_notify(base)
     if base.sig.count:
         if evsig_reinit_(base) < 0:

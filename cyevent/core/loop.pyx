@@ -274,7 +274,10 @@ cdef int turn(event_base *base, int flags) noexcept nogil:
         EVLOCK_UNLOCK(base.lock)
         base.before_wait(base.binding)
         EVLOCK_LOCK(base.lock)
-    result = base.ops.dispatch(&base.host, base.backend, timeout)
+    if base.port == NULL or base.port.ops.dispatch == NULL:
+        result = base.ops.dispatch(&base.host, base.backend, timeout)
+    else:
+        result = base.port.ops.dispatch(base.port, timeout)
     base.waiting = False
     base.time_cacheable = not (base.flags & EVENT_BASE_FLAG_NO_CACHE_TIME)
     if EV_UNLIKELY(result < 0):
@@ -316,6 +319,11 @@ cdef int event_base_loop(event_base *base, int flags) noexcept nogil:
     if base.lock != NULL or debugging_():
         ev_store_ulong(&base.owner, evthread_id_())
     base.gotterm = base.event_break = False
+    if base.port != NULL and base.port.ops.begin(base.port) < 0:
+        event_warn_(b"event_base_loop: the completion port cannot be used")
+        base.running_loop = False
+        EVLOCK_UNLOCK(base.lock)
+        return -1
     while True:
         base.event_continue = False
         base.ndeferreds_queued = 0
@@ -338,6 +346,8 @@ cdef int event_base_loop(event_base *base, int flags) noexcept nogil:
             break
     base.cached_ns = 0
     base.time_cacheable = False
+    if base.port != NULL:
+        base.port.ops.end(base.port)
     base.running_loop = False
     EVLOCK_UNLOCK(base.lock)
     return result

@@ -79,6 +79,7 @@ cdef extern from *:
 cdef enum:
     EV_IO = 0x86               # EV_READ | EV_WRITE | EV_CLOSED
     SHRINK_FROM = 1000
+    COMPLETION_BY_DEFAULT = 0  # docs/backends.md
     HELD = -1                  # py_enter(): the loop's thread has the GIL and keeps it
 
 
@@ -211,6 +212,9 @@ cdef class EventBase:
     events of priority min_priority and above in number.
     ignore_env: disregard EVENT_NOEPOLL and its like.  no_cache_time: read the clock anew each time.
     epoll_changelist, signalfd, timerfd: as the EVENT_BASE_FLAG_* of libevent.
+    completion: let the kernel receive, send and accept for sockets, rather than say when that is possible: by
+    io_uring on Linux, on Windows by its completion ports. True: where the system gives it, see `completion`;
+    False: not; None: as docs/backends.md says for the platform.
 
     A base is closed by `close`, by leaving a with-block, or with its last reference.
     """
@@ -225,7 +229,7 @@ cdef class EventBase:
                  bint precise_timers=False, max_dispatch_interval=None,
                  max_dispatch_callbacks=None, min_priority=0, bint ignore_env=False,
                  bint no_cache_time=False, bint epoll_changelist=False, bint signalfd=False,
-                 bint timerfd=True):
+                 bint timerfd=True, completion=None):
         cdef event_config *config
         cdef timeval interval
         cdef int flags = 0
@@ -263,6 +267,10 @@ cdef class EventBase:
             flags |= EVENT_BASE_FLAG_USE_SIGNALFD
         if not timerfd:
             flags |= EVENT_BASE_FLAG_EPOLL_DISALLOW_TIMERFD
+        if completion is not None and not isinstance(completion, bool):
+            raise TypeError(f"completion must be True, False or None, not {type(completion).__name__}")
+        if completion or completion is None and COMPLETION_BY_DEFAULT:
+            flags |= EVENT_BASE_FLAG_COMPLETION
         config = event_config_new()
         if config == NULL:
             raise MemoryError()
@@ -537,6 +545,12 @@ cdef class EventBase:
     def signal_method(self):
         """How signals arrive: 'signal' (self-pipe) or 'signalfd_signal'."""
         return (<bytes>event_base_get_signal_method(self.checked())).decode()
+
+    @property
+    def completion(self):
+        """What completes for sockets, "io_uring" say; None where they are watched for readiness."""
+        cdef event_base *base = self.checked()
+        return base.port.ops.name.decode() if base.port != NULL else None
 
     @property
     def features(self):

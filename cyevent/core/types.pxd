@@ -8,6 +8,7 @@
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from cyevent.core.sys cimport evutil_socket_t, timeval, sigset_t
 from cyevent.backends.vtable cimport backend_host, event_op
+from cyevent.completion.vtable cimport completion_loop
 
 cdef enum:
     # What an event waits for, and what its callback is told.
@@ -41,6 +42,7 @@ cdef enum event_base_config_flag:
     EVENT_BASE_FLAG_PRECISE_TIMER = 0x20
     EVENT_BASE_FLAG_EPOLL_DISALLOW_TIMERFD = 0x40
     EVENT_BASE_FLAG_USE_SIGNALFD = 0x80
+    EVENT_BASE_FLAG_COMPLETION = 0x10000   # ours: sockets over io_uring, where it is to be had
 
 cdef enum:
     # event_base_get_num_events() and event_base_get_max_events() flags.
@@ -222,6 +224,7 @@ cdef struct event_base:
     backend_host host          # must be first: what the backend sees of us
     const event_op *ops
     void *backend
+    completion_loop *port      # NULL: sockets are watched for readiness alone
     const event_op *sigops
     evsig_info sig
     bint need_reinit_after_fork

@@ -3,6 +3,7 @@
 from libc.stdint cimport uint8_t
 from cpython.ref cimport PyObject
 from cyevent.core.sys cimport evutil_socket_t, sockaddr
+from cyevent.completion.port cimport completion
 from cyevent.core.types cimport event, event_base
 from cyevent.core.reactor cimport EventBase
 
@@ -36,6 +37,7 @@ cdef struct evconnlistener:
     int spare                  # a descriptor kept for the day when there is none left
     int back_off               # milliseconds, 0 when all is well
     bint enabled
+    completion *accepting      # NULL: the listening socket is watched for readiness
 
 # fd is bound; backlog 0: listening already, -1: the system's maximum. NULL with errno; fd is then still the
 # caller's.

@@ -9,6 +9,10 @@ those that are open. When descriptors run out, a spare one is closed, the connec
 closed, so that the peer learns of it now, and then the listener rests for a while that doubles, up to a
 second.
 
+A base with a completion port has connections accepted by the kernel as they come, with one operation for all of
+them. That gives no addresses, so each connection is asked for its peer's; one that cannot say is gone already. What
+was accepted when the listener is disabled waits for it, and is closed with it.
+
 The lock is held while a callback runs, so that after evconnlistener_disable() none is running or comes. A
 callback may need the GIL: who waits for the lock does so without it.
 """
@@ -16,9 +20,12 @@ callback may need the GIL: who waits for the lock does so without it.
 cimport cython
 from libc.errno cimport errno
 from libc.stdint cimport int64_t
+from cyevent.completion.port cimport *
+from cyevent.completion.port cimport completion
 from cyevent.core.clock cimport NS_PER_MS
 from cyevent.core.event cimport (
-    event_add, event_add_ns_, event_assign, event_del, event_del_noblock, )
+    event_add, event_add_ns_, event_assign, event_del, event_del_noblock, wait_for_callback_,
+)
 from cyevent.core.log cimport event_warn_fd_
 from cyevent.core.debug cimport event_debug_unassign
 from cyevent.core.memory cimport mm_calloc, mm_free
@@ -64,6 +71,29 @@ cdef inline bint out_of_descriptors(int error) noexcept nogil:
     return error == EMFILE or error == ENFILE or error == ENOBUFS or error == ENOMEM
 
 
+cdef int begin(evconnlistener *lev) noexcept nogil:
+    cdef completion *op = lev.accepting
+    if op == NULL:
+        return event_add(&lev.listener, NULL)
+    if op.n_accepted or op.ended:
+        completion_wake_(op)
+    if op.state == COMPLETION_UNDER_WAY or op.ended:
+        return 0
+    return completion_accept_(op, lev.listener.fd, lev.accept_flags)
+
+
+cdef void free_operation(evconnlistener *lev) noexcept nogil:
+    """Without the listener's lock: its callback may be waiting for that."""
+    cdef event_base *base = lev.listener.base
+    if lev.accepting == NULL:
+        return
+    EVLOCK_LOCK(base.lock)
+    wait_for_callback_(base, &lev.accepting.done)
+    EVLOCK_UNLOCK(base.lock)
+    completion_free_(lev.accepting)
+    lev.accepting = NULL
+
+
 cdef void destroy(evconnlistener *lev) noexcept nogil:
     """The last reference is gone; the lock is held."""
     cdef void *lock = lev.lock
@@ -71,6 +101,7 @@ cdef void destroy(evconnlistener *lev) noexcept nogil:
     EVLOCK_UNLOCK(lock)
     event_del(&lev.listener)
     event_del(&lev.retry)
+    free_operation(lev)
     event_debug_unassign(&lev.listener)
     event_debug_unassign(&lev.retry)
     if lev.flags & LEV_OPT_CLOSE_ON_FREE:
@@ -95,8 +126,16 @@ cdef void retry_due(evutil_socket_t fd, short what, void *arg) noexcept nogil:
     cdef evconnlistener *lev = <evconnlistener *>arg
     EVLOCK_LOCK(lev.lock)
     if lev.enabled and lev.cb != NULL:
-        event_add(&lev.listener, NULL)
+        begin(lev)
     EVLOCK_UNLOCK(lev.lock)
+
+
+cdef void pause(evconnlistener *lev) noexcept nogil:
+    lev.back_off = lev.back_off * 2 if lev.back_off else BACK_OFF_FIRST
+    if lev.back_off > BACK_OFF_MOST:
+        lev.back_off = BACK_OFF_MOST
+    event_del_noblock(&lev.listener)
+    event_add_ns_(&lev.retry, <int64_t>lev.back_off * NS_PER_MS)
 
 
 cdef void rest(evconnlistener *lev) noexcept nogil:
@@ -109,11 +148,7 @@ cdef void rest(evconnlistener *lev) noexcept nogil:
             ev_close_socket(fd)
         lev.spare = -1
     lev.spare = ev_open_spare()
-    lev.back_off = lev.back_off * 2 if lev.back_off else BACK_OFF_FIRST
-    if lev.back_off > BACK_OFF_MOST:
-        lev.back_off = BACK_OFF_MOST
-    event_del_noblock(&lev.listener)
-    event_add_ns_(&lev.retry, <int64_t>lev.back_off * NS_PER_MS)
+    pause(lev)
 
 
 cdef void listener_readable(evutil_socket_t sock, short what, void *arg) noexcept nogil:
@@ -154,14 +189,51 @@ cdef void listener_readable(evutil_socket_t sock, short what, void *arg) noexcep
         EVLOCK_UNLOCK(lev.lock)
         return
     lev.refcnt += 1
+    failed(lev, code)
+    decref_and_unlock(lev)
+
+
+cdef void failed(evconnlistener *lev, int code) noexcept nogil:
     if out_of_descriptors(code):
         rest(lev)
+    elif lev.accepting != NULL:
+        pause(lev)
     if lev.errorcb != NULL:
         set_errno(code)
         lev.errorcb(lev, lev.user_data)
     elif lev.back_off <= BACK_OFF_FIRST:
         set_errno(code)
-        event_warn_fd_(b"accept", sock)
+        event_warn_fd_(b"accept", lev.listener.fd)
+
+
+cdef void accept_done(completion *op, void *arg) noexcept nogil:
+    cdef evconnlistener *lev = <evconnlistener *>arg
+    cdef sockaddr_storage address
+    cdef ev_socklen_t length
+    cdef evutil_socket_t fd
+    cdef int code
+    EVLOCK_LOCK(lev.lock)
+    lev.refcnt += 1
+    while lev.enabled and lev.cb != NULL:
+        fd = completion_accepted_(op)
+        if fd < 0:
+            break
+        lev.back_off = 0
+        length = sizeof(address)
+        if getpeername(fd, <sockaddr *>&address, &length) < 0:
+            ev_close_socket(fd)
+            continue
+        lev.cb(lev, fd, <sockaddr *>&address, <int>length, lev.user_data)
+        if lev.refcnt == 1:
+            decref_and_unlock(lev)
+            return
+    if lev.enabled and lev.cb != NULL and op.state == COMPLETION_IDLE:
+        code = <int>-op.result if op.ended else 0
+        op.ended = False
+        if code == 0 or code == ECONNABORTED or code == EINTR:
+            begin(lev)
+        else:
+            failed(lev, code)
     decref_and_unlock(lev)
 
 
@@ -190,7 +262,12 @@ cdef evconnlistener *evconnlistener_new(event_base *base, evconnlistener_cb cb, 
     lev.spare = -1
     event_assign(&lev.listener, base, fd, EV_READ | EV_PERSIST, listener_readable, lev)
     event_assign(&lev.retry, base, -1, 0, retry_due, lev)
+    if completion_port_of_(base) != NULL:
+        # Without memory for it, readiness will do.
+        lev.accepting = completion_new_(completion_port_of_(base), COMPLETION_ACCEPT, base.nqueues // 2,
+                                        accept_done, lev)
     if not flags & LEV_OPT_DISABLED and evconnlistener_enable(lev) < 0:
+        completion_free_(lev.accepting)
         event_debug_unassign(&lev.listener)
         event_debug_unassign(&lev.retry)
         evthread_lock_free_(lev.lock)
@@ -258,7 +335,7 @@ cdef int evconnlistener_enable(evconnlistener *lev) noexcept nogil:
     EVLOCK_LOCK(lev.lock)
     lev.enabled = True
     if lev.cb != NULL:
-        result = event_add(&lev.listener, NULL)
+        result = begin(lev)
     EVLOCK_UNLOCK(lev.lock)
     return result
 
@@ -268,6 +345,7 @@ cdef int evconnlistener_disable(evconnlistener *lev) noexcept nogil:
     EVLOCK_LOCK(lev.lock)
     lev.enabled = False
     event_del_noblock(&lev.retry)
+    completion_cancel_(lev.accepting)
     # It may be the callback, with the lock, that another thread's waiting would wait for.
     result = event_del_noblock(&lev.listener)
     EVLOCK_UNLOCK(lev.lock)
@@ -288,6 +366,8 @@ cdef void evconnlistener_set_cb(evconnlistener *lev, evconnlistener_cb cb, void 
     had_none = lev.cb == NULL
     lev.cb = cb
     lev.user_data = arg
+    if cb == NULL:
+        completion_cancel_(lev.accepting)
     if lev.enabled and had_none and cb != NULL:
         evconnlistener_enable(lev)
     EVLOCK_UNLOCK(lev.lock)
