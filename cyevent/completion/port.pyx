@@ -45,6 +45,9 @@ cdef void completion_port_init_(completion_port *port, event_base *base,
     port.sparse = False
     port.large = 0
     port.holds_descriptors = False
+    port.begins_at_once = False
+    port.connects = False
+    port.sends_files = False
 
 
 # --- owning operations ------------------------------------------------------------------------------
@@ -72,6 +75,10 @@ cdef completion *completion_new_(completion_port *port, completion_kind kind, in
 
 cdef void release(completion *op) noexcept nogil:
     """Nobody has it, and the kernel is done with it."""
+    if op.lost:
+        return
+    if ops_of(op).release != NULL:
+        ops_of(op).release(op)
     while op.first_accepted < op.n_accepted:
         ev_close_socket(op.accepted[op.first_accepted])
         op.first_accepted += 1
@@ -98,6 +105,12 @@ cdef inline void unlink(completion *op) noexcept nogil:
         op.next.prev = op.prev
 
 
+cdef inline void wake(event_base *base) noexcept nogil:
+    """The loop has to begin or to end something."""
+    if not (<completion_port *>base.port).begins_at_once and needs_notify(base):
+        evthread_notify_base_(base)
+
+
 cdef void stop(completion *op) noexcept nogil:
     """The base's lock is held."""
     cdef event_base *base = op.port.base
@@ -107,8 +120,7 @@ cdef void stop(completion *op) noexcept nogil:
     op.state = COMPLETION_CANCELLING
     base.virtual_event_count -= 1
     ops_of(op).cancel(op)
-    if needs_notify(base):
-        evthread_notify_base_(base)
+    wake(base)
 
 
 cdef void completion_free_(completion *op) noexcept nogil:
@@ -154,8 +166,7 @@ cdef inline int begun(completion *op, int result) noexcept nogil:
     cdef event_base *base = op.port.base
     if result == 0:
         link(op)
-        if needs_notify(base):
-            evthread_notify_base_(base)
+        wake(base)
         return 0
     op.state = COMPLETION_IDLE
     base.virtual_event_count -= 1
@@ -455,4 +466,6 @@ cdef void completion_over_(completion *op, int64_t result) noexcept nogil:
     if failed < 0:
         op.ended = True
         op.result = -errno
+    if failed < 0 or op.total or op.n_accepted:
+        # What came while it was being cancelled has not been told of.
         event_callback_activate_nolock_(base, &op.done)
