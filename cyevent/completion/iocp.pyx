@@ -321,8 +321,8 @@ cdef int begin_accept(completion *op, int flags) noexcept nogil:
     if accept.slots == NULL or not is_tied(op):
         return poll(op, EV_READ)
     error = arm_all(op)
-    if error == ENOTSUP or error == EINVAL:
-        # No such function in this family.
+    if error == ENOTSUP:
+        # There is no such function in this family.
         return poll(op, EV_READ)
     if error:
         accept.work.request.polling = True

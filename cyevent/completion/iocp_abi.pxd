@@ -118,12 +118,20 @@ cdef extern from *:
         SOCKET listener = (SOCKET)fd;
         return setsockopt((SOCKET)sock, SOL_SOCKET, SO_UPDATE_ACCEPT_CONTEXT, (char *)&listener, sizeof(listener));
     }
-    /* Of a listening socket, for those that accept its connections. */
+    /* Of a listening socket, for those that accept its connections. Not every system's AcceptEx refuses others. */
     static inline int ev_kind_of(evutil_socket_t fd, int *family, int *kind, int *protocol) {
         WSAPROTOCOL_INFOW info;
-        int n = sizeof(info);
-        if (getsockopt((SOCKET)fd, SOL_SOCKET, SO_PROTOCOL_INFOW, (char *)&info, &n) < 0)
+        DWORD listening = 0;
+        int n = sizeof(listening);
+        if (getsockopt((SOCKET)fd, SOL_SOCKET, SO_ACCEPTCONN, (char *)&listening, &n) < 0)
+            return ev_failed(-1);
+        if (!listening) {
+            errno = EINVAL;
             return -1;
+        }
+        n = sizeof(info);
+        if (getsockopt((SOCKET)fd, SOL_SOCKET, SO_PROTOCOL_INFOW, (char *)&info, &n) < 0)
+            return ev_failed(-1);
         *family = info.iAddressFamily;
         *kind = info.iSocketType;
         *protocol = info.iProtocol;
