@@ -12,13 +12,13 @@ import sys
 MESSAGE = b"x" * 1024
 
 
-def cyevent_c() -> None:
+def cyevent_c(completion: bool = False) -> None:
     from perf import _build
 
-    _build.cython_module("echo_cyevent").serve()
+    _build.cython_module("echo_cyevent").serve(completion)
 
 
-def cyevent_python() -> None:
+def cyevent_python(completion: bool = False) -> None:
     from perf import _build
 
     _build.cyevent()
@@ -46,7 +46,7 @@ def cyevent_python() -> None:
         client.enable(READ)
         clients.append(client)
 
-    base = EventBase(threadsafe=False)
+    base = EventBase(threadsafe=False, completion=completion)
     listener = Listener(base, ("127.0.0.1", 0), accept)
     print(listener.address[1], flush=True)
     base.dispatch()
@@ -86,4 +86,10 @@ def uvloop() -> None:
 if __name__ == "__main__":
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    {"cyevent-c": cyevent_c, "cyevent-python": cyevent_python, "uvloop": uvloop}[sys.argv[1]]()
+    {
+        "cyevent-c": cyevent_c,
+        "cyevent-c-completion": lambda: cyevent_c(True),
+        "cyevent-python": cyevent_python,
+        "cyevent-python-completion": lambda: cyevent_python(True),
+        "uvloop": uvloop,
+    }[sys.argv[1]]()

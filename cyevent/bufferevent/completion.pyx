@@ -61,6 +61,11 @@ cdef inline bint is_under_way(const completion *op) noexcept nogil:
     return op != NULL and op.state == COMPLETION_UNDER_WAY
 
 
+cdef inline bint is_busy(const completion *op) noexcept nogil:
+    """Under way, or over and nobody has taken away yet what it has sent."""
+    return op != NULL and (op.state == COMPLETION_UNDER_WAY or op.done.flags & ACTIVE)
+
+
 cdef void fail(bufferevent *bev, short direction, short what) noexcept nogil:
     cdef int code = errno
     bufferevent_disable(bev, direction)
@@ -100,7 +105,7 @@ cdef int queue_output(bufferevent *bev, size_t most) noexcept nogil:
 cdef inline bint may_write(bufferevent *bev) noexcept nogil:
     cdef bufferevent_private *p = BEV_UPCAST(bev)
     return bev.enabled & EV_WRITE and not p.write_suspended and not p.connecting and bev.ev_write.fd >= 0 \
-        and not is_under_way(p.sending)
+        and not is_busy(p.sending)
 
 
 cdef void wrote(bufferevent *bev, ssize_t n, bint was_told) noexcept nogil:
@@ -108,7 +113,7 @@ cdef void wrote(bufferevent *bev, ssize_t n, bint was_told) noexcept nogil:
     cdef bufferevent_private *p = BEV_UPCAST(bev)
     if n > 0 and p.rate_limiting != NULL:
         bufferevent_decrement_write_buckets_(p, n)
-    if bev.output.total_len == 0 and not is_under_way(p.sending):
+    if bev.output.total_len == 0 and not is_busy(p.sending):
         event_del(&bev.ev_write)
     if n > 0 or was_told:
         bufferevent_trigger_nolock_(bev, EV_WRITE, 0)
@@ -283,7 +288,7 @@ cdef void write_due(evutil_socket_t fd, short what, void *arg) noexcept nogil:
 
 cdef void completion_socket_output_changed_(bufferevent *bev) noexcept nogil:
     cdef bufferevent_private *p = BEV_UPCAST(bev)
-    if not bev.enabled & EV_WRITE or p.write_suspended or p.connecting or is_under_way(p.sending) \
+    if not bev.enabled & EV_WRITE or p.write_suspended or p.connecting or is_busy(p.sending) \
             or bev.ev_write.evcb.flags & ACTIVE:
         return
     if bev.ev_write.fd < 0:
@@ -447,10 +452,10 @@ cdef int enable(bufferevent *bev, short events) noexcept nogil:
             return -1
     if not events & EV_WRITE:
         return 0
-    if bev.ev_write.fd < 0 or p.connecting or is_under_way(p.sending):
+    if bev.ev_write.fd < 0 or p.connecting or is_busy(p.sending):
         if start_timeout(&bev.ev_write, &bev.timeout_write) < 0:
             return -1
-        if bev.ev_write.fd < 0 or is_under_way(p.sending):
+        if bev.ev_write.fd < 0 or is_busy(p.sending):
             return 0
         return completion_writable_(p.sending, bev.ev_write.fd) if make_sending(bev) else -1
     # As if the socket had said that it is writable; if it is not, that is found out by trying.

@@ -16,7 +16,8 @@ from cyevent.buffer.types cimport *
 from cyevent.core.memory cimport mm_calloc, mm_free, mm_realloc
 from cyevent.core.queue cimport (
     event_callback_activate_nolock_, event_callback_cancel_nolock_, event_deferred_cb_init_,
-    event_deferred_cb_set_priority_, evthread_notify_base_, needs_notify, notify_later, unlock_and_notify,
+    count_event, event_deferred_cb_set_priority_, evthread_notify_base_, needs_notify, notify_later,
+    uncount_event, unlock_and_notify,
 )
 from cyevent.core.sys cimport *
 from cyevent.core.threads cimport EVLOCK_LOCK, EVLOCK_UNLOCK
@@ -118,7 +119,7 @@ cdef void stop(completion *op) noexcept nogil:
     if op.state != COMPLETION_UNDER_WAY:
         return
     op.state = COMPLETION_CANCELLING
-    base.virtual_event_count -= 1
+    uncount_event(base, 0)
     ops_of(op).cancel(op)
     wake(base)
 
@@ -157,9 +158,8 @@ cdef inline void under_way(completion *op) noexcept nogil:
     op.state = COMPLETION_UNDER_WAY
     op.ended = op.readable = False
     op.result = 0
-    base.virtual_event_count += 1
-    if base.virtual_event_count > base.virtual_event_count_max:
-        base.virtual_event_count_max = base.virtual_event_count
+    # As an event that is added would be.
+    count_event(base, 0)
 
 
 cdef inline int begun(completion *op, int result) noexcept nogil:
@@ -169,7 +169,7 @@ cdef inline int begun(completion *op, int result) noexcept nogil:
         wake(base)
         return 0
     op.state = COMPLETION_IDLE
-    base.virtual_event_count -= 1
+    uncount_event(base, 0)
     unpin(op)
     return -1
 
@@ -446,16 +446,19 @@ cdef void completion_over_(completion *op, int64_t result) noexcept nogil:
     unlink(op)
     unpin(op)
     if waited:
-        base.virtual_event_count -= 1
+        uncount_event(base, 0)
     op.state = COMPLETION_IDLE
     if op.orphan:
         release(op)
         return
     if waited or not op.ended:
         op.result = result
+    if waited or (op.again and (op.total or op.ended or op.n_accepted)):
+        # Something has come before it was over. Its owner will begin again.
+        op.again = False
+        event_callback_activate_nolock_(base, &op.done)
+        return
     if not op.again:
-        if waited:
-            event_callback_activate_nolock_(base, &op.done)
         return
     op.again = False
     under_way(op)

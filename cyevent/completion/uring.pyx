@@ -6,7 +6,8 @@ Facts and hazards (those of rings and their memory are in uring_ring.pyx):
   stops the receive.
 - A multishot receive ends when there is no buffer (ENOBUFS), when the kernel has no room for its completions, and
   when its thread ends (ECANCELED); none of these is the connection's end.
-- Cancelling is an operation too, and what is cancelled may complete first.
+- Cancelling is an operation too. What is cancelled may complete first; or it is just between two receives, and
+  is not found (ENOENT), or at work (EALREADY), and goes on.
 - A send that the socket takes completes within io_uring_enter(), so that a wait for one completion is over at once.
 - Only the ring's thread may enter it, and a thread that ends takes its operations with it.
 - Polling an epoll descriptor tells of its becoming readable, not of its staying so.
@@ -46,6 +47,7 @@ from cyevent.completion.vtable cimport completion_loop, completion_register_
 from cyevent.core.clock cimport NS_PER_MS
 from cyevent.core.log cimport event_warn_
 from cyevent.core.memory cimport mm_calloc, mm_free
+from cyevent.core.queue cimport uncount_event
 from cyevent.core.sys cimport *
 from cyevent.core.sys cimport sockaddr_storage
 from cyevent.core.threads cimport EVLOCK_LOCK, EVLOCK_UNLOCK, evthread_id_
@@ -68,10 +70,13 @@ cdef enum:
     # completion.marks
     QUEUED = 1                 # in the list of those that the kernel is to be told of
     IN_KERNEL = 2              # its last completion is still to come
-    DISMISSED = 4              # the kernel was told to cancel it
-    # user_data: a pointer to the operation, or one of these, which no pointer is.
+    DISMISSED = 4              # the kernel was told to cancel it, and has not answered
+    POLLING = 8                # a receive: the kernel was asked for readiness alone
+    WAITING = 16               # it is over, but for that answer
+    # user_data: a pointer to the operation, with a bit for the answer to cancelling it; or one of the others.
     NOTHING = 0
     READINESS = 1
+    ANSWER = 2
     # In a turn with at most so many receives sending at once is cheaper.
     SPARSE = 2
     LARGE = 4096               # what fills a buffer
@@ -151,12 +156,14 @@ cdef inline void fill(uring_sqe *sqe, completion *op) noexcept nogil:
     cdef uring_send *connecting
     sqe.user_data = <uint64_t>op
     sqe.fd = op.fd
+    op.marks &= <uint8_t>~POLLING
     if op.kind == COMPLETION_RECEIVE:
         if op.bytes:
             sqe.opcode = URING_OP_RECV
             sqe.ioprio = URING_RECV_MULTISHOT
             sqe.flags = URING_SQE_BUFFER_SELECT
         else:
+            op.marks |= POLLING
             fill_poll(sqe, op.fd, POLLIN)
     elif op.kind == COMPLETION_SEND:
         fill_send(sqe, <uring_send *>op)
@@ -186,12 +193,10 @@ cdef bint tell(uring_port *port, completion *op) noexcept nogil:
         sqe.opcode = URING_OP_ASYNC_CANCEL
         sqe.fd = -1
         sqe.addr = <uint64_t>op
-        # That it was over already is all that can go wrong.
-        sqe.flags = URING_SQE_CQE_SKIP_SUCCESS
-        sqe.user_data = NOTHING
+        sqe.user_data = <uint64_t>op | ANSWER
         return True
     fill(sqe, op)
-    op.marks = <uint8_t>((op.marks | IN_KERNEL) & ~DISMISSED)
+    op.marks |= IN_KERNEL
     port.in_kernel += 1
     return True
 
@@ -223,14 +228,35 @@ cdef inline void poll_readiness(uring_port *port) noexcept nogil:
 # --- what has completed -----------------------------------------------------------------------------
 
 cdef inline void leave_kernel(uring_port *port, completion *op) noexcept nogil:
-    op.marks &= <uint8_t>~(IN_KERNEL | DISMISSED)
+    op.marks &= <uint8_t>~IN_KERNEL
     port.in_kernel -= 1
+    # It may be waiting to be cancelled.
+    unqueue(port, op)
+
+
+cdef void over(completion *op, int64_t result) noexcept nogil:
+    if op.marks & DISMISSED:
+        # The answer refers to it.
+        op.marks |= WAITING
+        op.result = result
+    else:
+        completion_over_(op, result)
 
 
 cdef void finish(completion *op, int64_t result) noexcept nogil:
     op.ended = True
     op.result = result
-    completion_over_(op, result)
+    over(op, result)
+
+
+cdef void answered(uring_port *port, completion *op, int32_t answer) noexcept nogil:
+    op.marks &= <uint8_t>~DISMISSED
+    if op.marks & WAITING:
+        op.marks &= <uint8_t>~WAITING
+        completion_over_(op, op.result)
+    elif answer < 0 and op.marks & IN_KERNEL and op.state == COMPLETION_CANCELLING:
+        # It was not to be had just then.
+        queue(port, op)
 
 
 cdef void received(uring_port *port, completion *op, const uring_cqe *cqe) noexcept nogil:
@@ -252,24 +278,24 @@ cdef void received(uring_port *port, completion *op, const uring_cqe *cqe) noexc
     if cqe.flags & URING_CQE_MORE:
         return
     leave_kernel(port, op)
-    if not op.bytes:
+    if op.marks & POLLING:
         if result > 0:
             op.readable = True
-            completion_over_(op, 0)
+            over(op, 0)
         elif result == -ECANCELED and op.state == COMPLETION_UNDER_WAY:
             queue(port, op)
         elif result == -ECANCELED:
-            completion_over_(op, result)
+            over(op, result)
         else:
             finish(op, result)
     elif result == -ENOBUFS:
         uring_starved_(&port.ring)
         op.readable = True
-        completion_over_(op, 0)
+        over(op, 0)
     elif op.state == COMPLETION_UNDER_WAY and (result > 0 or result == -ECANCELED):
         queue(port, op)
     elif result > 0 or result == -ECANCELED:
-        completion_over_(op, -ECANCELED)
+        over(op, -ECANCELED)
     else:
         finish(op, result)
 
@@ -284,7 +310,7 @@ cdef void accepted(uring_port *port, completion *op, const uring_cqe *cqe) noexc
     if op.state == COMPLETION_UNDER_WAY and (cqe.res >= 0 or cqe.res == -ECANCELED):
         queue(port, op)
     elif cqe.res >= 0 or cqe.res == -ECANCELED:
-        completion_over_(op, -ECANCELED)
+        over(op, -ECANCELED)
     else:
         finish(op, cqe.res)
 
@@ -304,7 +330,7 @@ cdef void sent(uring_port *port, completion *op, int64_t result) noexcept nogil:
                 return
     elif op.kind == COMPLETION_WRITABLE and result > 0:
         result = 0
-    completion_over_(op, result)
+    over(op, result)
 
 
 cdef void reap(uring_port *port, bint *readiness) noexcept nogil:
@@ -323,8 +349,10 @@ cdef void reap(uring_port *port, bint *readiness) noexcept nogil:
             port.polling = False
             readiness[0] = True
             continue
-        op = <completion *><uintptr_t>cqe.user_data
-        if op.kind == COMPLETION_RECEIVE:
+        op = <completion *><uintptr_t>(cqe.user_data & ~<uint64_t>ANSWER)
+        if cqe.user_data & ANSWER:
+            answered(port, op, cqe.res)
+        elif op.kind == COMPLETION_RECEIVE:
             receives += 1
             received(port, op, cqe)
         elif op.kind == COMPLETION_ACCEPT:
@@ -344,12 +372,18 @@ cdef inline bint is_ours(uring_port *port) noexcept nogil:
 cdef void begin_again(uring_port *port) noexcept nogil:
     """The ring is gone, and what was under way with it."""
     cdef completion *op = port.port.first
+    cdef completion *following
     port.polling = False
     port.in_kernel = 0
     while op != NULL:
-        op.marks &= <uint8_t>~(IN_KERNEL | DISMISSED)
-        queue(port, op)
-        op = op.next
+        following = op.next
+        op.marks &= QUEUED
+        if op.state == COMPLETION_CANCELLING:
+            unqueue(port, op)
+            completion_over_(op, -ECANCELED)
+        else:
+            queue(port, op)
+        op = following
 
 
 cdef void quiesce(uring_port *port) noexcept nogil:
@@ -456,7 +490,7 @@ cdef void uring_close(completion_loop *loop) noexcept nogil:
         op.again = False
         if op.state == COMPLETION_UNDER_WAY:
             op.state = COMPLETION_CANCELLING
-            port.port.base.virtual_event_count -= 1
+            uncount_event(port.port.base, 0)
         op = op.next
     if port.ring.fd >= 0:
         shared = port.ring.pid != getpid()

@@ -148,6 +148,8 @@ cdef event_base *event_base_new_with_config(const event_config *config) noexcept
             base.flags |= EVENT_BASE_FLAG_PRECISE_TIMER
         if cyevent_secure_getenv(b"EVENT_USE_SIGNALFD") != NULL:
             base.flags |= EVENT_BASE_FLAG_USE_SIGNALFD
+        if cyevent_secure_getenv(b"EVENT_USE_COMPLETION") != NULL:
+            base.flags |= EVENT_BASE_FLAG_COMPLETION
     if not (base.flags & EVENT_BASE_FLAG_NOLOCK) and evthread_locking_enabled_():
         base.lock = evthread_lock_alloc_()
         base.current_event_cond = evthread_cond_alloc_()

@@ -40,7 +40,7 @@ cdef void on_accept(evconnlistener *lev, evutil_socket_t fd, sockaddr *address, 
     bufferevent_enable(bev, EV_READ)
 
 
-def serve():
+def serve(bint completion=False):
     """Prints the port and serves for ever."""
     cdef sockaddr_in sin
     cdef unsigned size = sizeof(sin)
@@ -49,6 +49,8 @@ def serve():
     cdef evconnlistener *lev
     # Neither has its peer locks, which come with evthread_use_pthreads().
     event_config_set_flag(config, EVENT_BASE_FLAG_NOLOCK)
+    if completion:
+        event_config_set_flag(config, EVENT_BASE_FLAG_COMPLETION)
     base = event_base_new_with_config(config)
     event_config_free(config)
     memset(&sin, 0, sizeof(sin))
