@@ -6,6 +6,7 @@ Facts:
   the port which its socket is tied to, also when it is done at once; one that fails at once does not complete. The
   system writes the OVERLAPPED and the memory that is received into until then, whatever else happens.
 - A socket is tied to one port, for good: to that of another base, or of asyncio, and there is no way to ask for whose.
+- How much of a send that was cancelled has left is not known.
 - Cancelling (CancelIoEx) asks: what is cancelled completes too, with ERROR_OPERATION_ABORTED, or with what was done
   before. Closing a socket cancels what is under way, and ends the connection at once; its handle's number may be
   another socket's before the cancelled operation completes. A thread that ends cancels nothing that completes in a
@@ -28,7 +29,7 @@ be freed, and a socket closed, in whatever order.
 
 Writers write themselves first: that is one system call, and an overlapped send another completion beside. What the
 socket does not take is sent by the system, at most SEND_MOST at a time, so that a timeout sees progress. Files that
-are still files go by TransmitFile. A receive has one chain's memory, as many as ACCEPTS connections are accepted
+are still files go by TransmitFile. A receive has one chain's memory, a few connections are accepted
 in advance, and who receives much hears that there is something, by a receive without memory, and reads it.
 
 A socket that is tied elsewhere is polled by the driver, as the backend does it, and then read, written or accepted
@@ -52,6 +53,7 @@ from cyevent.completion.port cimport completion, completion_ops, completion_port
 from cyevent.completion.vtable cimport completion_loop, completion_register_
 from cyevent.core.clock cimport NS_PER_MS
 from cyevent.core.memory cimport mm_calloc, mm_free, mm_realloc
+from cyevent.core.queue cimport uncount_event
 from cyevent.core.sys cimport *
 from cyevent.core.sys cimport sockaddr_storage
 from cyevent.core.types cimport *
@@ -61,7 +63,9 @@ from cyevent.net.util cimport (
 )
 
 cdef enum:
-    ACCEPTS = 16               # connections that are accepted in advance, each into a socket of its own
+    # Connections that are accepted in advance, each into a socket of its own. More when so many come at once.
+    FIRST_ACCEPTS = 8
+    ACCEPTS = 64
     ACCEPT_BATCH = 128         # where none can be
     SEND_MOST = 0x40000
     TRANSMIT_MOST = 0x100000
@@ -93,6 +97,7 @@ cdef struct iocp_receive:
     iocp_work work
     evbuffer_chain *chain      # what is received into; NULL for a receive without memory
     accept_slot *slots         # ACCEPTS of them
+    int used_slots
     int failure                # accept: an errno, once it is to end
 
 cdef struct iocp_send:
@@ -304,7 +309,9 @@ cdef int arm_all(completion *op) noexcept nogil:
     cdef iocp_receive *accept = <iocp_receive *>op
     cdef int error = 0
     cdef int i
-    for i in range(ACCEPTS):
+    if op.n_accepted - op.first_accepted >= accept.used_slots and accept.used_slots < ACCEPTS:
+        accept.used_slots *= 2
+    for i in range(accept.used_slots):
         if not accept.slots[i].request.under_way:
             error = arm(op, &accept.slots[i])
             if error:
@@ -318,6 +325,7 @@ cdef int begin_accept(completion *op, int flags) noexcept nogil:
     accept.failure = 0
     if accept.slots == NULL:
         accept.slots = <accept_slot *>mm_calloc(ACCEPTS, sizeof(accept_slot))
+        accept.used_slots = FIRST_ACCEPTS
     if accept.slots == NULL or not is_tied(op):
         return poll(op, EV_READ)
     error = arm_all(op)
@@ -488,6 +496,13 @@ cdef void cancel_one(completion *op, iocp_request *request) noexcept nogil:
 
 
 cdef void cancel(completion *op) noexcept nogil:
+    # How much has left is known only of a send that is let alone; its owner may wish to go on from there.
+    if op.orphan or (op.kind != COMPLETION_SEND and op.kind != COMPLETION_SENDFILE) \
+            or work_of(op).request.polling:
+        cancel_all(op)
+
+
+cdef void cancel_all(completion *op) noexcept nogil:
     cdef iocp_receive *accept = <iocp_receive *>op
     cdef int i
     cancel_one(op, &work_of(op).request)
@@ -508,11 +523,11 @@ cdef void iocp_close(completion_loop *loop) noexcept nogil:
     cdef completion *op = port.port.first
     cdef int _i
     while op != NULL:
+        if op.again or op.state == COMPLETION_UNDER_WAY:
+            uncount_event(base, 0)
         op.again = False
-        if op.state == COMPLETION_UNDER_WAY:
-            op.state = COMPLETION_CANCELLING
-            base.virtual_event_count -= 1
-            cancel(op)
+        op.state = COMPLETION_CANCELLING
+        cancel_all(op)
         op = op.next
     for _i in range(PATIENCE):
         if port.under_way == 0 or base.ops.dispatch(&base.host, base.backend, NS_PER_MS) < 0:

@@ -112,10 +112,26 @@ cdef inline void wake(event_base *base) noexcept nogil:
         evthread_notify_base_(base)
 
 
+cdef inline void expect(completion *op) noexcept nogil:
+    """It begins again when it is over; the loop has to wait for that."""
+    if not op.again:
+        op.again = True
+        count_event(op.port.base, 0)
+
+
+cdef inline bint forget(completion *op) noexcept nogil:
+    """Whether it was to begin again."""
+    if not op.again:
+        return False
+    op.again = False
+    uncount_event(op.port.base, 0)
+    return True
+
+
 cdef void stop(completion *op) noexcept nogil:
     """The base's lock is held."""
     cdef event_base *base = op.port.base
-    op.again = False
+    forget(op)
     if op.state != COMPLETION_UNDER_WAY:
         return
     op.state = COMPLETION_CANCELLING
@@ -191,7 +207,7 @@ cdef int completion_receive_(completion *op, evutil_socket_t fd, bint bytes) noe
         op.fd = fd
         op.bytes = bytes
         if op.state == COMPLETION_CANCELLING:
-            op.again = True
+            expect(op)
             result = 0
         else:
             under_way(op)
@@ -209,7 +225,7 @@ cdef int completion_accept_(completion *op, evutil_socket_t fd, int flags) noexc
         op.fd = fd
         op.most = <size_t>flags
         if op.state == COMPLETION_CANCELLING:
-            op.again = True
+            expect(op)
             result = 0
         else:
             under_way(op)
@@ -442,6 +458,7 @@ cdef void completion_tell_(completion *op) noexcept nogil:
 cdef void completion_over_(completion *op, int64_t result) noexcept nogil:
     cdef event_base *base = op.port.base
     cdef bint waited = op.state == COMPLETION_UNDER_WAY
+    cdef bint again = forget(op)
     cdef int failed = 0
     unlink(op)
     unpin(op)
@@ -453,14 +470,12 @@ cdef void completion_over_(completion *op, int64_t result) noexcept nogil:
         return
     if waited or not op.ended:
         op.result = result
-    if waited or (op.again and (op.total or op.ended or op.n_accepted)):
+    if waited or (again and (op.total or op.ended or op.n_accepted)):
         # Something has come before it was over. Its owner will begin again.
-        op.again = False
         event_callback_activate_nolock_(base, &op.done)
         return
-    if not op.again:
+    if not again:
         return
-    op.again = False
     under_way(op)
     if op.kind == COMPLETION_ACCEPT:
         failed = begun(op, ops_of(op).accept(op, <int>op.most))
@@ -469,6 +484,4 @@ cdef void completion_over_(completion *op, int64_t result) noexcept nogil:
     if failed < 0:
         op.ended = True
         op.result = -errno
-    if failed < 0 or op.total or op.n_accepted:
-        # What came while it was being cancelled has not been told of.
         event_callback_activate_nolock_(base, &op.done)
