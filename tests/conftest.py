@@ -117,12 +117,41 @@ def pytest_collection_modifyitems(config, items):
     items[:] = [item for item in items if is_wanted(item)]
 
 
+# Of these, tests that take `method` run over completions, too: with the first mechanism, since the others have none.
+# Such a base is asked for by the environment, so that those which a test makes itself are meant as well.
+OVER_COMPLETIONS = ("bufferevent", "completion", "net")
+
+
+def has_completion():
+    import cyevent
+
+    with cyevent.EventBase(completion=True) as base:
+        return base.completion is not None
+
+
 def pytest_generate_tests(metafunc):
     """A test that takes `method` runs once for each mechanism of this machine."""
-    if "method" in metafunc.fixturenames:
-        import cyevent
+    if "method" not in metafunc.fixturenames:
+        return
+    import cyevent
 
-        metafunc.parametrize("method", cyevent.EventBase.supported_methods())
+    methods = cyevent.EventBase.supported_methods()
+    cases = [pytest.param(method, False, id=method) for method in methods]
+    if metafunc.definition.path.parent.name in OVER_COMPLETIONS and has_completion():
+        cases.append(pytest.param(methods[0], True, id=f"{methods[0]}-completion"))
+        metafunc.fixturenames.insert(0, "over_completions")
+        metafunc.parametrize(("method", "over_completions"), cases, indirect=["over_completions"])
+    else:
+        metafunc.parametrize("method", methods)
+
+
+@pytest.fixture
+def over_completions(request, monkeypatch):
+    """Whether bases get a completion port."""
+    monkeypatch.delenv("EVENT_USE_COMPLETION", raising=False)
+    if request.param:
+        monkeypatch.setenv("EVENT_USE_COMPLETION", "1")
+    return request.param
 
 
 @pytest.fixture

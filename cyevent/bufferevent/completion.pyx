@@ -38,7 +38,7 @@ from cyevent.net.sys cimport getpeername, SOCK_CLOEXEC, SOCK_NONBLOCK
 from cyevent.net.util cimport evutil_socket_, evutil_socket_finished_connecting_, would_block
 
 cdef extern from *:
-    int ENOTSOCK
+    int ECANCELED, ENOTSOCK
 
 cdef enum:
     ACTIVE = 0x28              # EVLIST_ACTIVE | EVLIST_ACTIVE_LATER
@@ -102,10 +102,19 @@ cdef int queue_output(bufferevent *bev, size_t most) noexcept nogil:
     return completion_send_(p.sending, bev.ev_write.fd, bev.output, most)
 
 
-cdef inline bint may_write(bufferevent *bev) noexcept nogil:
+cdef bint may_write(bufferevent *bev) noexcept nogil:
+    """Also takes away what a cancelled send has sent, or waits to hear of it."""
     cdef bufferevent_private *p = BEV_UPCAST(bev)
-    return bev.enabled & EV_WRITE and not p.write_suspended and not p.connecting and bev.ev_write.fd >= 0 \
-        and not is_busy(p.sending)
+    cdef completion *op = p.sending
+    if not bev.enabled & EV_WRITE or p.write_suspended or p.connecting or bev.ev_write.fd < 0 or is_busy(op):
+        return False
+    if op == NULL:
+        return True
+    if op.state == COMPLETION_CANCELLING:
+        completion_await_(op)
+        return False
+    settle(bev)
+    return True
 
 
 cdef void wrote(bufferevent *bev, ssize_t n, bint was_told) noexcept nogil:
@@ -231,7 +240,7 @@ cdef void continue_output(bufferevent *bev, completion *op) noexcept nogil:
     if n == -ENOTSOCK:
         bev.output.plain_fd = True
         n = -EAGAIN
-    if n < 0 and not would_block(<int>-n):
+    if n < 0 and n != -ECANCELED and not would_block(<int>-n):
         set_errno(<int>-n)
         fail(bev, EV_WRITE, BEV_EVENT_WRITING | BEV_EVENT_ERROR)
         return
@@ -469,9 +478,11 @@ cdef int disable(bufferevent *bev, short events) noexcept nogil:
         completion_cancel_(p.receiving)
         if event_del(&bev.ev_read) < 0:
             return -1
-    # Connecting goes on, and what is being sent.
-    if events & EV_WRITE and not p.connecting and event_del(&bev.ev_write) < 0:
-        return -1
+    # Connecting goes on.
+    if events & EV_WRITE and not p.connecting:
+        completion_cancel_(p.sending)
+        if event_del(&bev.ev_write) < 0:
+            return -1
     return 0
 
 
@@ -507,8 +518,8 @@ cdef void push(bufferevent *bev) noexcept nogil:
     cdef bufferevent_private *p = BEV_UPCAST(bev)
     if bev.ev_write.fd < 0 or p.connecting:
         return
-    settle(bev)
     completion_cancel_(p.sending)
+    settle(bev)
     if bev.output.total_len == 0 or (p.sending != NULL and p.sending.state != COMPLETION_IDLE):
         return
     # What fails here fails again when the loop tries.

@@ -60,7 +60,7 @@ cdef struct completion:
     uint8_t ended                      # receive, accept: `result` says why nothing more comes
     uint8_t readable                   # receive: something is there, bytes or the end, for the owner to read
     uint8_t bytes                      # receive: as asked for
-    uint8_t again                      # submitted again while the kernel was not done with cancelling
+    uint8_t again                      # submitted again, or awaited, while the kernel was not done with cancelling
     uint8_t orphan                     # freed by its owner: its memory goes when the kernel is done
     uint8_t marks                      # the implementation's own
     uint8_t lost                       # the kernel never said that it is done: its memory is not used again
@@ -155,6 +155,8 @@ cdef int completion_writable_(completion *op, evutil_socket_t fd) noexcept nogil
 # Nothing more will be begun, and done is not called unless something has come. What was received or accepted
 # stays to be taken, also what comes until the kernel has stopped.
 cdef void completion_cancel_(completion *op) noexcept nogil
+# A send that was cancelled may have sent something: done will be called when that is known.
+cdef void completion_await_(completion *op) noexcept nogil
 # Calls done from the loop, as if something had come: for what was left untaken.
 cdef void completion_wake_(completion *op) noexcept nogil
 # Moves at most `most` received bytes (0: all) to the end of `into`, whose lock is held. Returns how many. By the

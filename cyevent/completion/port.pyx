@@ -346,6 +346,13 @@ cdef void completion_cancel_(completion *op) noexcept nogil:
     unlock_and_notify(op.port.base)
 
 
+cdef void completion_await_(completion *op) noexcept nogil:
+    EVLOCK_LOCK(op.port.base.lock)
+    if op.state == COMPLETION_CANCELLING:
+        expect(op)
+    EVLOCK_UNLOCK(op.port.base.lock)
+
+
 # --- what has come ----------------------------------------------------------------------------------
 
 cdef void completion_wake_(completion *op) noexcept nogil:
@@ -455,6 +462,10 @@ cdef void completion_tell_(completion *op) noexcept nogil:
         event_callback_activate_nolock_(op.port.base, &op.done)
 
 
+cdef inline bint is_sending(const completion *op) noexcept nogil:
+    return op.kind != COMPLETION_RECEIVE and op.kind != COMPLETION_ACCEPT
+
+
 cdef void completion_over_(completion *op, int64_t result) noexcept nogil:
     cdef event_base *base = op.port.base
     cdef bint waited = op.state == COMPLETION_UNDER_WAY
@@ -470,8 +481,8 @@ cdef void completion_over_(completion *op, int64_t result) noexcept nogil:
         return
     if waited or not op.ended:
         op.result = result
-    if waited or (again and (op.total or op.ended or op.n_accepted)):
-        # Something has come before it was over. Its owner will begin again.
+    if waited or (again and (op.total or op.ended or op.n_accepted or is_sending(op))):
+        # Something has come before it was over, or its owner waits for the result, and will begin again.
         event_callback_activate_nolock_(base, &op.done)
         return
     if not again:
