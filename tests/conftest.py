@@ -44,20 +44,7 @@ if os.environ.get("CYEVENT_NIGHTLY"):
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def complete_by_default():
-    """Makes completion=True the default, for the tests that have yet to import EventBase."""
-    import cyevent
-
-    class EventBase(cyevent.EventBase):
-        def __init__(self, *args, completion=True, **options):
-            super().__init__(*args, completion=completion, **options)
-
-    cyevent.EventBase = EventBase
-
-
 def pytest_configure(config):
-    if config.getoption("--completion"):
-        complete_by_default()
     # Output is not captured yet here, so this is the terminal that a hang's traceback should reach.
     config.stash[STDERR] = os.dup(2)
 
@@ -91,11 +78,6 @@ def pytest_addoption(parser):
         "--methods",
         metavar="NAMES",
         help="of the tests that run once for each mechanism, run those of these (separated by commas)",
-    )
-    parser.addoption(
-        "--completion",
-        action="store_true",
-        help="give each base that does not say otherwise a completion port, where there is one",
     )
 
 
