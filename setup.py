@@ -110,7 +110,9 @@ def extensions():
                 include_dirs=["tests/emulation"] if emulated else [],
                 depends=sorted(map(str, Path("tests/emulation").rglob("*.h"))) if emulated else [],
                 define_macros=[("CYEVENT_METHOD_SUFFIX", '"-emulated"')] if emulated else [],
-                libraries=["ws2_32", "iphlpapi", "bcrypt", "ntdll"] if sys.platform == "win32" else [],
+                libraries=["ws2_32", "iphlpapi", "bcrypt", "ntdll"]
+                if sys.platform == "win32"
+                else [],
             )
         )
     return result

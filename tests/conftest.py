@@ -35,6 +35,9 @@ HANG = 150.0
 
 STDERR = pytest.StashKey[int]()
 
+# What makes the tests fit for it.
+windows = importlib.import_module("windows") if sys.platform == "win32" else None
+
 # What takes hours at night takes seconds by day: --hypothesis-profile=nightly, or CYEVENT_NIGHTLY set.
 settings.register_profile("nightly", max_examples=5000, stateful_step_count=80, deadline=None)
 if os.environ.get("CYEVENT_NIGHTLY"):
@@ -45,6 +48,9 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_configure(config):
+    if windows is not None:
+        config.pluginmanager.register(windows.Plugin())
+        windows.raise_instead_of_killing()
     # Output is not captured yet here, so this is the terminal that a hang's traceback should reach.
     config.stash[STDERR] = os.dup(2)
 
@@ -185,6 +191,8 @@ def run_python(package_env, tmp_path):
             text=True,
             timeout=timeout,
         )
+        if windows is not None:
+            windows.skip_if_lacking(done.stderr)
         if check:
             assert done.returncode == 0, done.stdout + done.stderr
         return done

@@ -127,6 +127,14 @@ PROLOGUE = """\
 #include <ws2tcpip.h>
 typedef intptr_t evutil_socket_t;
 typedef int ev_socklen_t;
+#ifndef CYEVENT_HAVE_IOVEC
+#define CYEVENT_HAVE_IOVEC
+struct iovec { size_t iov_len; void *iov_base; };
+#endif
+#if defined(_MSC_VER) && !defined(CYEVENT_HAVE_SSIZE_T)
+#define CYEVENT_HAVE_SSIZE_T
+typedef intptr_t ssize_t;
+#endif
 #else
 #include <netdb.h>
 #include <sys/socket.h>

@@ -2,27 +2,28 @@
 
 Facts about it:
 
-- Winsock's sockets belong to a driver, AFD. Its request IOCTL_AFD_POLL, which select() is made of, waits until one
-  of the sockets that it names is ready and tells how. Made through a handle of the driver's own that is tied to a
-  completion port, it completes there, with many others in one call (GetQueuedCompletionStatusEx). It is not
-  documented, has been the same since Windows 2000, and libuv, mio and others stand on it.
+- Winsock's sockets belong to a driver, AFD. Its request IOCTL_AFD_POLL, which select() is made of, waits until
+  one of the sockets that it names is ready and tells how. Made through a handle of the driver's own that is
+  tied to a completion port, it completes there, with many others in one call (GetQueuedCompletionStatusEx). It
+  is not documented, has been the same since Windows 2000, and libuv, mio and others stand on it.
 - A request is done when it completes: whoever wants to hear more asks again. What is true already completes at
   once, also through the port. The system writes the answer into the request's memory at that moment.
-- A request cannot be changed, only cancelled, and a cancelled one still completes. Cancelling searches all requests
-  that were made through the same handle.
-- A request holds on to its socket. When the last handle of that is closed it completes (AFD_POLL_LOCAL_CLOSE); a
-  duplicate keeps it waiting, and the handle's number may be another socket's by then.
+- A request cannot be changed, only cancelled, and a cancelled one still completes. Cancelling searches all
+  requests that were made through the same handle.
+- A request holds on to its socket. When the last handle of that is closed it completes (AFD_POLL_LOCAL_CLOSE);
+  a duplicate keeps it waiting, and the handle's number may be another socket's by then.
 - A filter that a program has put into Winsock (a layered service provider) gives out handles that AFD does not
   know; SIO_BASE_HANDLE and, with filters that refuse it, SIO_BSP_HANDLE_POLL give the one below.
 - Packets can be posted to the port by any thread.
 - The port's time-out counts in milliseconds and is checked at the system's tick, of 1 to 16 ms.
 
-What follows. Reading, writing and the peer's closing have a request each, so that none has to be cancelled when
-another comes: a request that is not wanted any more is left to complete, unheard, as long as the socket is
-watched at all. When nothing is wanted of it any more all are cancelled, since the number may soon be another's.
-A watched socket's memory stays with its number until the end, for a request's answer must find it. Requests are
-made before the wait, by the loop's thread; one that fails tells the socket's readers and writers, whose next call
-gives the reason. Each handle of the driver's serves few sockets. There are no edges. A wake-up is a packet.
+What follows. A socket has room for as many requests as there are directions (reading, writing, the peer's
+end). What is wanted and not asked for yet takes one request, so that none has to be cancelled when more is
+wanted; what is not wanted any more is left to complete, unheard, as long as the socket is watched at all. When
+nothing is wanted of it any more all are cancelled, since the number may soon be another's. A watched socket's
+memory stays with its number until the end, for a request's answer must find it. Requests are made before the
+wait, by the loop's thread; one that fails tells the socket's readers and writers, whose next call gives the
+reason. Each handle of the driver's serves few sockets. There are no edges. A wake-up is a packet.
 
 Others' operations may complete in the same port (afd.pxd), so that one wait is for all.
 
@@ -44,26 +45,26 @@ from cyevent.core.types cimport event_base
 
 cdef enum:
     OURS = 0                   # the key of the driver's handles; that of a guest's is the guest
-    DIRECTIONS = 3             # reading, writing, the peer's end
+    REQUESTS = 3               # as many as there are directions
     SOCKETS_PER_HANDLE = 32
     ENTRIES = 256
     MAX_WAIT_MS = 35 * 60 * 1000
     LAST_WAIT_MS = 1000        # for cancelled requests, when the base is freed
 
-cdef enum direction_state:
+cdef enum question_state:
     IDLE = 0                   # there is no request
     ASKED = 1
     CANCELLED = 2              # it has yet to complete
 
-cdef struct direction:
+cdef struct question:
     ev_afd_request request     # must be first: its address finds the rest
     watched *socket
-    int index                  # in socket.directions
-    direction_state state
+    short what                 # EV_READ | EV_WRITE | EV_CLOSED: what it asks for
+    question_state state
 
 # One for each number that was ever watched; its address is the fdinfo.
 cdef struct watched:
-    direction[DIRECTIONS] directions
+    question[REQUESTS] questions
     evutil_socket_t fd
     evutil_socket_t base       # AFD's handle, the same unless there are filters
     HANDLE afd
@@ -83,16 +84,16 @@ cdef struct afd_state:
 
 cdef event_op afd_ops
 
-cdef short[DIRECTIONS] whats = [EV_READ, EV_WRITE, EV_CLOSED]
 
-
-cdef inline unsigned flags_of(int index) noexcept nogil:
-    cdef unsigned always = AFD_POLL_ABORT | AFD_POLL_LOCAL_CLOSE
-    if index == 0:
-        return always | AFD_POLL_RECEIVE | AFD_POLL_ACCEPT | AFD_POLL_DISCONNECT | AFD_POLL_CONNECT_FAIL
-    if index == 1:
-        return always | AFD_POLL_SEND | AFD_POLL_CONNECT_FAIL
-    return always | AFD_POLL_DISCONNECT
+cdef inline unsigned flags_of(short what) noexcept nogil:
+    cdef unsigned flags = AFD_POLL_ABORT | AFD_POLL_LOCAL_CLOSE
+    if what & EV_READ:
+        flags |= AFD_POLL_RECEIVE | AFD_POLL_ACCEPT | AFD_POLL_DISCONNECT | AFD_POLL_CONNECT_FAIL
+    if what & EV_WRITE:
+        flags |= AFD_POLL_SEND | AFD_POLL_CONNECT_FAIL
+    if what & EV_CLOSED:
+        flags |= AFD_POLL_DISCONNECT
+    return flags
 
 
 cdef void *afd_init(backend_host *host) noexcept nogil:
@@ -136,9 +137,8 @@ cdef watched *new_socket(afd_state *state, evutil_socket_t fd) noexcept nogil:
     sock.fd = fd
     sock.base = -1
     sock.afd = afd
-    for i in range(DIRECTIONS):
-        sock.directions[i].socket = sock
-        sock.directions[i].index = i
+    for i in range(REQUESTS):
+        sock.questions[i].socket = sock
     sock.next = state.all
     state.all = sock
     state.nsockets += 1
@@ -180,23 +180,31 @@ cdef int afd_delete(backend_host *host, void *backend, evutil_socket_t fd, short
     sock.wanted = (old & ~events) & (EV_READ | EV_WRITE | EV_CLOSED)
     if sock.wanted:
         return 0
-    for i in range(DIRECTIONS):
-        if sock.directions[i].state == ASKED:
-            ev_afd_cancel(sock.afd, &sock.directions[i].request)
-            sock.directions[i].state = CANCELLED
+    for i in range(REQUESTS):
+        if sock.questions[i].state == ASKED:
+            ev_afd_cancel(sock.afd, &sock.questions[i].request)
+            sock.questions[i].state = CANCELLED
     return 0
 
 
 cdef bint ask(afd_state *state, watched *sock) noexcept nogil:
-    """Makes the requests that are missing; False when the driver does not know the socket."""
+    """Makes the request that is missing; False when the driver does not know the socket."""
+    cdef question *idle = NULL
+    cdef short missing = sock.wanted
     cdef int i
-    for i in range(DIRECTIONS):
-        if not sock.wanted & whats[i] or sock.directions[i].state != IDLE:
-            continue
-        if ev_afd_ask(sock.afd, &sock.directions[i].request, sock.base, flags_of(i)) < 0:
-            return False
-        sock.directions[i].state = ASKED
-        state.nrequests += 1
+    for i in range(REQUESTS):
+        if sock.questions[i].state == ASKED:
+            missing &= ~sock.questions[i].what
+        elif sock.questions[i].state == IDLE:
+            idle = &sock.questions[i]
+    # Without room a cancelled request has yet to complete, and will ask.
+    if missing == 0 or idle == NULL:
+        return True
+    if ev_afd_ask(sock.afd, &idle.request, sock.base, flags_of(missing)) < 0:
+        return False
+    idle.what = missing
+    idle.state = ASKED
+    state.nrequests += 1
     return True
 
 
@@ -217,7 +225,7 @@ cdef bint ask_all(backend_host *host, afd_state *state) noexcept nogil:
     return told
 
 
-cdef bint complete(backend_host *host, afd_state *state, direction *done) noexcept nogil:
+cdef bint complete(backend_host *host, afd_state *state, question *done) noexcept nogil:
     """Takes an answer; True when it was told."""
     cdef watched *sock = done.socket
     cdef bint was_cancelled = done.state == CANCELLED
@@ -225,7 +233,7 @@ cdef bint complete(backend_host *host, afd_state *state, direction *done) noexce
     cdef short what = 0
     done.state = IDLE
     state.nrequests -= 1
-    if not sock.wanted & whats[done.index]:
+    if sock.wanted == 0:
         return False
     # It stays true until somebody does something about it, so the next wait asks again.
     make_due(state, sock)
@@ -242,7 +250,7 @@ cdef bint complete(backend_host *host, afd_state *state, direction *done) noexce
         what |= EV_READ | EV_WRITE | EV_CLOSED
     if flags & AFD_POLL_CONNECT_FAIL:
         what |= EV_READ | EV_WRITE
-    if what == 0:
+    if not what & sock.wanted:
         return False
     host.ready(host, sock.fd, what)
     return True
@@ -254,11 +262,12 @@ cdef int afd_dispatch(backend_host *host, void *backend, int64_t timeout) noexce
     cdef afd_guest *guest
     cdef int64_t ms = MAX_WAIT_MS
     cdef int i, n
-    cdef bint told, again = True
+    cdef bint told
+    cdef bint again = True
     if 0 <= timeout < <int64_t>MAX_WAIT_MS * NS_PER_MS:
         ms = (timeout + NS_PER_MS - 1) // NS_PER_MS
+    told = ask_all(host, state)
     while True:
-        told = ask_all(host, state)
         if told:
             ms = 0
         EVLOCK_UNLOCK(host.lock)
@@ -275,13 +284,18 @@ cdef int afd_dispatch(backend_host *host, void *backend, int64_t timeout) noexce
                 guest = <afd_guest *>entries[i].lpCompletionKey
                 guest.completed(guest, entries[i].lpOverlapped)
                 told = True
-            elif complete(host, state, <direction *>entries[i].lpOverlapped):
+            elif complete(host, state, <question *>entries[i].lpOverlapped):
                 told = True
-        # What was cancelled for another request's sake has to be asked again, and may be true already.
+        if n == ENTRIES:
+            # Each request completes once, and few of a guest's begin again at once, so this ends.
+            ms = 0
+            continue
+        # What was not wanted, or cancelled, has made room for another request, which may be true already.
         if told or n == 0 or state.due == NULL or not again:
             return 0
         again = False
         ms = 0
+        told = ask_all(host, state)
 
 
 cdef HANDLE afd_port_(const event_base *base) noexcept nogil:
@@ -310,15 +324,15 @@ cdef void afd_dealloc(backend_host *host, void *backend) noexcept nogil:
         n = ev_port_wait(state.port, entries, ENTRIES, LAST_WAIT_MS)
         for i in range(n):
             if entries[i].lpOverlapped != NULL and entries[i].lpCompletionKey == OURS:
-                (<direction *>entries[i].lpOverlapped).state = IDLE
+                (<question *>entries[i].lpOverlapped).state = IDLE
                 state.nrequests -= 1
     if state.port != NULL:
         CloseHandle(state.port)
     while sock != NULL:
         following = sock.next
         # Rather lost than written to by the system once it is somebody else's.
-        if sock.directions[0].state == IDLE and sock.directions[1].state == IDLE \
-                and sock.directions[2].state == IDLE:
+        if sock.questions[0].state == IDLE and sock.questions[1].state == IDLE \
+                and sock.questions[2].state == IDLE:
             mm_free(sock)
         sock = following
     mm_free(state.handles)

@@ -87,13 +87,14 @@ cdef extern from *:
     static inline evutil_socket_t ev_afd_base(evutil_socket_t fd) {
         SOCKET base = INVALID_SOCKET;
         DWORD n;
+        /* Wine gives a base for anything. */
+        if (!ev_is_open(fd))
+            return -1;
         if (WSAIoctl((SOCKET)fd, SIO_BASE_HANDLE, NULL, 0, &base, sizeof(base), &n, NULL, NULL) == 0)
             return (evutil_socket_t)base;
-        if (WSAGetLastError() == WSAENOTSOCK || WSAGetLastError() == WSA_INVALID_HANDLE)
-            return ev_failed(-1);
         if (WSAIoctl((SOCKET)fd, SIO_BSP_HANDLE_POLL, NULL, 0, &base, sizeof(base), &n, NULL, NULL) == 0)
             return (evutil_socket_t)base;
-        return ev_is_open(fd) ? fd : -1;
+        return fd;
     }
     static inline HANDLE ev_port_new(void) { return CreateIoCompletionPort(INVALID_HANDLE_VALUE, NULL, 0, 1); }
     static inline int ev_port_post(HANDLE port) { return PostQueuedCompletionStatus(port, 0, 1, NULL) ? 0 : -1; }

@@ -2,20 +2,20 @@
 
 Facts about it:
 
-- Its fd_set is a count and an array of sockets; Winsock reads as many as the count says. FD_SETSIZE, 64, is only
-  the size of the array in the header's struct.
-- The sets are overwritten with the sockets that are ready. Sets that are all empty are an error (WSAEINVAL), not
-  a sleep.
+- Its fd_set is a count and an array of sockets; Winsock reads as many as the count says. FD_SETSIZE, 64, is
+  only the size of the array in the header's struct.
+- The sets are overwritten with the sockets that are ready. Sets that are all empty are an error (WSAEINVAL),
+  not a sleep.
 - A connection that failed is reported in the third set, and not as writable.
 - One socket that is closed fails the whole call (WSAENOTSOCK), without telling which.
 - It waits for sockets alone, and no signal interrupts it.
 - The system looks at each socket of each set in each call, and is told of them by one request that grows with
   them.
 
-What follows: the sets are our own, of any size, and made anew for each call from an array of what is wanted, as
-they are overwritten anyway; every socket that waits to write is in the third set too. After a failure each socket
-is tested, and a bad one told to its readers and writers, whose next call gives the reason. A descriptor that is no
-socket is refused when it is added. With nothing to wait for we sleep.
+What follows: the sets are our own, of any size, and made anew for each call from an array of what is wanted,
+as they are overwritten anyway; every socket that waits to write is in the third set too. After a failure each
+socket is tested, and a bad one told to its readers and writers, whose next call gives the reason. A descriptor
+that is no socket is refused when it is added. With nothing to wait for we sleep.
 """
 
 from libc.errno cimport errno

@@ -26,7 +26,7 @@ from cyevent.core.queue cimport in_loop_thread
 from cyevent.core.sys cimport *
 from cyevent.core.types cimport *
 from cyevent.core.types cimport event, event_base
-from cyevent.net.sys cimport IPPROTO_TCP, SOCK_CLOEXEC, addrinfo, freeaddrinfo, getaddrinfo
+from cyevent.net.sys cimport IPPROTO_TCP, addrinfo, freeaddrinfo, getaddrinfo
 
 cdef extern from *:
     """

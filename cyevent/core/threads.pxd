@@ -48,8 +48,8 @@ cdef int evthread_set_lock_callbacks(const evthread_lock_callbacks *callbacks) n
 cdef int evthread_set_condition_callbacks(const evthread_condition_callbacks *callbacks) noexcept nogil
 # NULL restores the system's own thread numbers.
 cdef void evthread_set_id_callback(unsigned long (*id_fn)() noexcept nogil) noexcept nogil
-# POSIX threads, -1 with ENOSYS on Windows; EVTHREAD_PTHREAD_PRIO_INHERIT makes locks lend their holder the priority of who waits, -1 where
-# the system has no such thing.
+# POSIX threads; -1 with ENOSYS on Windows. EVTHREAD_PTHREAD_PRIO_INHERIT makes locks lend their holder the
+# priority of who waits; -1 where the system has no such thing.
 cdef int evthread_use_pthreads() noexcept nogil
 cdef int evthread_use_pthreads_with_flags(int flags) noexcept nogil
 # From now on locks check their use: unlocking what is not held, freeing what is, waiting without holding, all

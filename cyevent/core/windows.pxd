@@ -1,18 +1,19 @@
 # What sys.pxd declares, on Windows. On other systems this is empty.
 #
 # Facts:
-# - A socket is a kernel handle, not a descriptor of the C runtime, and is read and closed by functions of its own.
-#   Handles are multiples of four, small at first, and 32 bits of them count.
-# - Winsock has errors of its own (WSAGetLastError), numbered apart from errno. Python uses these numbers as errno.
+# - A socket is a kernel handle, not a descriptor of the C runtime, and is read and closed by functions of its
+#   own. Handles are multiples of four, small at first, and 32 bits of them count.
+# - Winsock has errors of its own (WSAGetLastError), numbered apart from errno. Python uses these numbers as
+#   errno.
 # - The C runtime aborts the program that gives it a bad descriptor, unless the thread has a handler for that.
 # - signal() handles a signal once, in another thread for Ctrl-C, and aborts for a number it does not have.
 # - select(), WSAPoll() and the others wait for sockets alone; there are no pipes that they know.
 #
 # What follows: the core calls the system by POSIX's names and reads errno, as elsewhere. The functions below
-# set errno from Winsock's error, and where both have a number for the same error it is Winsock's, as in Python.
-# What reads or writes a number takes it for a socket first, and for a descriptor of the runtime if it is none.
-# Instead of a pair of sockets, wake-ups go through one UDP socket that is connected to itself: no listener for
-# strangers to connect to, and the system drops what others send there.
+# set errno from Winsock's error, and where both have a number for the same error it is Winsock's, as in
+# Python. What reads or writes a number takes it for a socket first, and for a descriptor of the runtime if it
+# is none. Instead of a pair of sockets, wake-ups go through one UDP socket that is connected to itself: no
+# listener for strangers to connect to, and the system drops what others send there.
 
 cdef extern from *:
     """
@@ -239,20 +240,29 @@ cdef extern from *:
         EV_WITH_DESCRIPTOR(result = _close(fd));
         return result;
     }
-    /* At an offset, or where the file stands if that is negative. What pipes say at their end is no error. */
+    /* At an offset, or where the file stands if that is negative. Reading at an offset moves where it stands,
+       and here back again: who reads on from there in another thread at that moment is disturbed. What pipes
+       say at their end is no error. */
     static inline ssize_t ev_read_file(int fd, void *data, size_t n, int64_t offset) {
         HANDLE handle = ev_handle_of(fd);
         OVERLAPPED at = {0};
-        DWORD done = 0;
+        LARGE_INTEGER nowhere = {0}, before;
+        DWORD done = 0, error = 0;
         if (handle == INVALID_HANDLE_VALUE)
             return -1;
         at.Offset = (DWORD)offset;
         at.OffsetHigh = (DWORD)((uint64_t)offset >> 32);
-        if (ReadFile(handle, data, (DWORD)EV_LEAST(n), &done, offset < 0 ? NULL : &at))
+        if (offset >= 0 && !SetFilePointerEx(handle, nowhere, &before, FILE_CURRENT))
+            offset = -1;
+        if (!ReadFile(handle, data, (DWORD)EV_LEAST(n), &done, offset < 0 ? NULL : &at))
+            error = GetLastError();
+        if (offset >= 0)
+            SetFilePointerEx(handle, before, NULL, FILE_BEGIN);
+        if (error == 0)
             return (ssize_t)done;
-        if (GetLastError() == ERROR_HANDLE_EOF || GetLastError() == ERROR_BROKEN_PIPE)
+        if (error == ERROR_HANDLE_EOF || error == ERROR_BROKEN_PIPE)
             return 0;
-        ev_set_errno_from_windows(GetLastError());
+        ev_set_errno_from_windows(error);
         return -1;
     }
     static inline ssize_t ev_write_file(int fd, const void *data, size_t n) {
@@ -381,7 +391,8 @@ cdef extern from *:
     #define ev_sigaddset(set, n) (*(set) |= 1u << (n), 0)
     #define ev_sigdelset(set, n) (*(set) &= ~(1u << (n)), 0)
     #define ev_pthread_sigmask(how, set, old) ((void)(set), ENOSYS)
-    static inline int ev_sigaction(int signum, const struct ev_sigaction_t *action, struct ev_sigaction_t *old) {
+    static inline int ev_sigaction(int signum, const struct ev_sigaction_t *action,
+                                   struct ev_sigaction_t *old) {
         void (*before)(int);
         if (signum != SIGINT && signum != SIGILL && signum != SIGABRT && signum != SIGFPE
                 && signum != SIGSEGV && signum != SIGTERM && signum != SIGBREAK) {

@@ -181,12 +181,15 @@ cdef extern from *:
     uint32_t htonl(uint32_t n) noexcept nogil
     uint32_t ntohl(uint32_t n) noexcept nogil
     void ev_set_sa_len(sockaddr *address, int n) noexcept nogil
-    evutil_socket_t ev_accept4(evutil_socket_t fd, sockaddr *address, ev_socklen_t *length, int flags) noexcept nogil
+    evutil_socket_t ev_accept4(evutil_socket_t fd, sockaddr *address, ev_socklen_t *length,
+                               int flags) noexcept nogil
     int bind "ev_bind"(evutil_socket_t fd, const sockaddr *address, ev_socklen_t length) noexcept nogil
     int listen "ev_listen"(evutil_socket_t fd, int backlog) noexcept nogil
     int connect "ev_connect"(evutil_socket_t fd, const sockaddr *address, ev_socklen_t length) noexcept nogil
-    int setsockopt "ev_setsockopt"(evutil_socket_t fd, int level, int name, const void *value, ev_socklen_t n) noexcept nogil
-    int getsockopt "ev_getsockopt"(evutil_socket_t fd, int level, int name, void *value, ev_socklen_t *n) noexcept nogil
+    int setsockopt "ev_setsockopt"(evutil_socket_t fd, int level, int name,
+                                   const void *value, ev_socklen_t n) noexcept nogil
+    int getsockopt "ev_getsockopt"(evutil_socket_t fd, int level, int name,
+                                   void *value, ev_socklen_t *n) noexcept nogil
     int getsockname "ev_getsockname"(evutil_socket_t fd, sockaddr *address, ev_socklen_t *n) noexcept nogil
     int getpeername "ev_getpeername"(evutil_socket_t fd, sockaddr *address, ev_socklen_t *n) noexcept nogil
     int inet_pton(int family, const char *text, void *out) noexcept nogil

@@ -4,6 +4,7 @@ import os
 import socket
 import threading
 
+import fds
 import pytest
 
 from cyevent import EvBuffer
@@ -45,6 +46,9 @@ def test_end_of_stream(make, pair):
     left.close()
     buf = make(b"x")
     assert buf.read(right) == 0
+    if fds.WINDOWS:
+        # It learns of the peer's end by the answer.
+        return
     with pytest.raises(BrokenPipeError):
         buf.write(right)
     assert bytes(buf) == b"x"
@@ -130,7 +134,7 @@ def test_read_size_follows_what_arrives():
 
 
 def test_pipes_and_files(make, tmp_path):
-    reader, writer = os.pipe()
+    reader, writer = fds.pipe()
     try:
         buf = make(b"through a pipe")
         buf.add_reference(b", in two pieces")
@@ -140,8 +144,8 @@ def test_pipes_and_files(make, tmp_path):
         assert buf.read(reader) == 35
         assert bytes(buf) == b"through a pipe, in two piecessingle"
     finally:
-        os.close(reader)
-        os.close(writer)
+        fds.close(reader)
+        fds.close(writer)
     path = tmp_path / "file"
     with open(path, "wb") as file:
         buf.write(file)
@@ -150,9 +154,9 @@ def test_pipes_and_files(make, tmp_path):
 
 def test_bad_descriptors(make):
     buf = make(b"x")
-    reader, writer = os.pipe()
-    os.close(reader)
-    os.close(writer)
+    reader, writer = fds.pipe()
+    fds.close(reader)
+    fds.close(writer)
     with pytest.raises(OSError, match="read"):
         buf.read(reader)
     with pytest.raises(OSError, match="write"):

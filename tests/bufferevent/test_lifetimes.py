@@ -8,6 +8,7 @@ import threading
 import time
 import weakref
 
+import fds
 import pytest
 
 from cyevent import (
@@ -195,7 +196,7 @@ def test_close_the_base_first(method):
     enabled.enable(READ)
     enabled.trigger(READ)
     idle = SocketBufferEvent(base, right)
-    fds = enabled.fd, idle.fd
+    both = enabled.fd, idle.fd
     base.close()
     assert enabled.closed
     assert not idle.closed
@@ -204,7 +205,7 @@ def test_close_the_base_first(method):
     with pytest.raises(ValueError, match="closed"):
         idle.write(b"x")
     idle.close()
-    assert not any(map(is_open, fds))
+    assert not any(map(is_open, both))
     with pytest.raises(ValueError, match="closed"):
         SocketBufferEvent(base)
 
@@ -371,7 +372,7 @@ def test_connections_come_and_go(base):
         bev.close()
 
     listener = Listener(base, ("127.0.0.1", 0), accept)
-    before = len(os.listdir("/proc/self/fd"))
+    before = fds.opened()
     for _ in range(5):
         finished = []
         for _ in range(50):
@@ -385,7 +386,7 @@ def test_connections_come_and_go(base):
             base.loop(EVLOOP_NONBLOCK)
         assert finished == [b"hello"] * 50
     gc.collect()
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert fds.opened() == before
     listener.close()
 
 

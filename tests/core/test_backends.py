@@ -1,16 +1,22 @@
 """What each kernel mechanism has to get right: many descriptors, closed ones, changes, limits."""
 
 import os
-import resource
 import select
 import signal
 import socket
-import time
 
+import clock
+import fds
 import pytest
 
 import cyevent
 from cyevent import PERSIST, READ, TIMEOUT, WRITE, Event, EventBase, Timer
+
+try:
+    import resource
+except ImportError:
+    # Windows limits nothing of the kind.
+    resource = None
 
 TURN = cyevent.EVLOOP_NONBLOCK | cyevent.EVLOOP_ONCE
 
@@ -36,28 +42,32 @@ def pytest_generate_tests(metafunc):
 def many_pipes():
     """More pipes than select() has room for descriptors in its fixed-size sets."""
     wanted = 700
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if hard != resource.RLIM_INFINITY and hard < 2 * wanted + 100:
-        pytest.skip("too few descriptors allowed")
-    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 2 * wanted + 100), hard))
+    if resource is not None:
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if hard != resource.RLIM_INFINITY and hard < 2 * wanted + 100:
+            pytest.skip("too few descriptors allowed")
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 2 * wanted + 100), hard))
     pipes = []
     try:
         for _ in range(wanted):
-            pipes.append(os.pipe())
+            pipes.append(fds.pipe())
         yield pipes
     finally:
         for ends in pipes:
             for fd in ends:
-                os.close(fd)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+                fds.close(fd)
+        if resource is not None:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_hundreds_ready_at_once(base, many_pipes):
     seen = []
     events = []
     for reader, writer in many_pipes:
-        os.write(writer, b"x")
-        ev = Event(base, reader, READ | PERSIST, lambda fd, what: seen.append((fd, os.read(fd, 1))))
+        fds.write(writer, b"x")
+        ev = Event(
+            base, reader, READ | PERSIST, lambda fd, what: seen.append((fd, fds.read(fd, 1)))
+        )
         ev.add()
         events.append(ev)
     while len(seen) < len(many_pipes):
@@ -80,7 +90,7 @@ def test_descriptors_beyond_fd_setsize(base, many_pipes):
     seen = []
     for reader, writer in high[-3:]:
         Event(base, reader, READ, lambda fd, what: seen.append((fd, what))).add()
-        Event(base, writer, WRITE, lambda fd, what: os.write(fd, b"x")).add()
+        Event(base, writer, WRITE, lambda fd, what: fds.write(fd, b"x")).add()
     assert base.dispatch() == 1
     assert sorted(seen) == sorted((reader, READ) for reader, _ in high[-3:])
 
@@ -88,20 +98,20 @@ def test_descriptors_beyond_fd_setsize(base, many_pipes):
 def test_one_active_among_hundreds(base, many_pipes):
     seen = []
     events = [
-        Event(base, reader, READ | PERSIST, lambda fd, what: seen.append((fd, os.read(fd, 1))))
+        Event(base, reader, READ | PERSIST, lambda fd, what: seen.append((fd, fds.read(fd, 1))))
         for reader, _ in many_pipes
     ]
     for ev in events:
         ev.add()
     for i in (0, 350, 699, 1):
-        os.write(many_pipes[i][1], b"x")
+        fds.write(many_pipes[i][1], b"x")
         base.loop(cyevent.EVLOOP_ONCE)
         assert seen.pop() == (many_pipes[i][0], b"x")
         assert seen == []
     for ev in events[::2]:
         ev.delete()
     for _, writer in many_pipes:
-        os.write(writer, b"y")
+        fds.write(writer, b"y")
     for _ in range(100):
         base.loop(TURN)
     assert sorted(seen) == sorted((reader, b"y") for reader, _ in many_pipes[1::2])
@@ -112,14 +122,14 @@ def test_growing_and_shrinking_while_the_loop_runs(base, many_pipes):
     order = []
 
     def on_read(fd, what, i):
-        os.read(fd, 1)
+        fds.read(fd, 1)
         order.append(i)
         if i + 1 < len(many_pipes):
             add(i + 1)
 
     def add(i):
         Event(base, many_pipes[i][0], READ, on_read, i).add()
-        os.write(many_pipes[i][1], b"x")
+        fds.write(many_pipes[i][1], b"x")
 
     add(0)
     assert base.dispatch() == 1
@@ -137,7 +147,7 @@ def test_a_descriptor_closed_behind_our_back(base, pair):
         other_event = Event(base, other, READ, lambda fd, what: seen.append(other.recv(10)))
         other_event.add()
         base.loop(TURN)
-        os.close(left.detach())
+        fds.close(left.detach())
         Timer(base, far.send, b"x").add(0.01)
         assert base.dispatch() == 1
         assert sorted(seen, key=str) == sorted(["gone", b"x"], key=str)
@@ -151,7 +161,7 @@ def test_poll_tells_of_a_closed_descriptor(base, pair):
     seen = []
     ev = Event(base, pair[0], READ, lambda fd, what: seen.append(what))
     ev.add(timeout=600)
-    os.close(pair[0].detach())
+    fds.close(pair[0].detach())
     base.loop(cyevent.EVLOOP_ONCE)
     assert seen == [READ]
 
@@ -162,41 +172,41 @@ def test_a_closed_number_that_another_file_takes(base, pair):
     seen = []
     for _ in range(5):
         seen.clear()
-        reader, writer = os.pipe()
+        reader, writer = fds.pipe()
         ev = Event(base, reader, READ, lambda fd, what: seen.append(what))
         ev.add()
         base.loop(TURN)
         ev.delete()
-        os.close(reader)
-        copy = os.dup(left.fileno())
+        fds.close(reader)
+        copy = fds.dup(left.fileno())
         assert copy == reader
         again = Event(base, copy, WRITE, lambda fd, what: seen.append(what))
         again.add()
         base.loop(TURN)
         assert seen == [WRITE]
-        os.close(copy)
-        os.close(writer)
+        fds.close(copy)
+        fds.close(writer)
 
 
 def test_a_number_taken_without_deleting_first(base):
     """Closed and reopened between two turns while our event stands: it can watch the new file."""
-    reader, writer = os.pipe()
-    fresh_reader, fresh_writer = os.pipe()
+    reader, writer = fds.pipe()
+    fresh_reader, fresh_writer = fds.pipe()
     try:
         seen = []
-        ev = Event(base, reader, READ | PERSIST, lambda fd, what: seen.append(os.read(fd, 1)))
+        ev = Event(base, reader, READ | PERSIST, lambda fd, what: seen.append(fds.read(fd, 1)))
         ev.add()
         base.loop(TURN)
-        os.dup2(fresh_reader, reader)
+        fds.dup2(fresh_reader, reader)
         # The kernel forgot the old file; re-adding is how a program says that it knows.
         ev.delete()
         ev.add()
-        os.write(fresh_writer, b"n")
+        fds.write(fresh_writer, b"n")
         base.loop(TURN)
         assert seen == [b"n"]
     finally:
         for fd in (reader, writer, fresh_reader, fresh_writer):
-            os.close(fd)
+            fds.close(fd)
 
 
 def test_add_and_delete_that_cancel_out(base, pair):
@@ -231,7 +241,7 @@ def test_changes_in_callbacks_of_the_same_batch(base, many_pipes):
     events = [Event(base, reader, READ | PERSIST, on_read) for reader, _ in many_pipes[:50]]
     for ev, (_, writer) in zip(events, many_pipes, strict=False):
         ev.add()
-        os.write(writer, b"x")
+        fds.write(writer, b"x")
     assert base.dispatch() == 1
     assert len(seen) == 1
 
@@ -289,18 +299,18 @@ def test_a_refused_connection_is_readable_and_writable(base):
 
 
 def test_a_pipes_reader_that_goes_away(base):
-    reader, writer = os.pipe()
+    reader, writer = fds.pipe()
     os.set_blocking(writer, False)
     try:
         while True:
-            os.write(writer, b"x" * 65536)
+            fds.write(writer, b"x" * 65536)
     except BlockingIOError:
         pass
     seen = []
     Event(base, writer, WRITE, lambda fd, what: seen.append(what)).add()
     Timer(base, os.close, reader).add(0.005)
     base.dispatch()
-    os.close(writer)
+    fds.close(writer)
     assert seen == [WRITE]
 
 
@@ -319,17 +329,17 @@ def test_an_epoll_set_inside_our_own(base, pair):
 
 def test_waits_end_in_time_for_timers(base, pair):
     Event(base, pair[0], READ, pytest.fail).add()
-    start = time.monotonic()
+    start = clock.monotonic()
     Timer(base, base.loopbreak).add(0.02)
     base.dispatch()
-    assert time.monotonic() - start >= 0.02
+    assert clock.monotonic() - start >= 0.02
 
 
 def test_no_starvation_among_ready_descriptors(base, many_pipes):
     """Those that are always ready do not keep the others from being reported."""
     seen = set()
     for reader, writer in many_pipes[:200]:
-        os.write(writer, b"x" * 100)
+        fds.write(writer, b"x" * 100)
         Event(base, reader, READ | PERSIST, lambda fd, what: seen.add(fd)).add()
     for _ in range(50):
         base.loop(TURN)
@@ -342,10 +352,10 @@ def test_interrupted_waits_go_on(base):
     previous = signal.signal(signal.SIGALRM, lambda signum, frame: hits.append(signum))
     signal.setitimer(signal.ITIMER_REAL, 0.005, 0.005)
     try:
-        start = time.monotonic()
+        start = clock.monotonic()
         Timer(base, int).add(0.05)
         assert base.dispatch() == 1
-        assert time.monotonic() - start >= 0.05
+        assert clock.monotonic() - start >= 0.05
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, previous)

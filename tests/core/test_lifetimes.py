@@ -6,6 +6,7 @@ import signal
 import sys
 import weakref
 
+import fds
 import pytest
 
 import cyevent
@@ -131,13 +132,13 @@ def test_an_event_keeps_the_file_it_was_given(base):
             return self.fd
 
         def __del__(self):
-            os.close(self.fd)
+            fds.close(self.fd)
 
-    reader, writer = os.pipe()
-    os.write(writer, b"x")
-    os.close(writer)
+    reader, writer = fds.pipe()
+    fds.write(writer, b"x")
+    fds.close(writer)
     log = []
-    Event(base, Reader(reader), READ, lambda fd, what: log.append(os.read(fd, 1))).add()
+    Event(base, Reader(reader), READ, lambda fd, what: log.append(fds.read(fd, 1))).add()
     gc.collect()
     base.dispatch()
     assert log == [b"x"]

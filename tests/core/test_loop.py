@@ -1,8 +1,9 @@
 """The loop: its flags, its ends, what it returns, how much it runs in one turn."""
 
-import os
 import time
 
+import clock
+import fds
 import pytest
 
 import cyevent
@@ -26,19 +27,19 @@ def test_an_empty_base_returns_1_at_once(base):
 def test_loopexit_after_a_while(base):
     Timer(base, nothing).add(86400)
     base.loopexit(0.03)
-    start = time.monotonic()
+    start = clock.monotonic()
     assert base.dispatch() == 0
-    assert time.monotonic() - start >= 0.03
+    assert clock.monotonic() - start >= 0.03
     assert base.got_exit
     assert not base.got_break
 
 
 def test_the_earliest_loopexit_counts(base):
-    start = time.monotonic()
+    start = clock.monotonic()
     base.loopexit(0.02)
     base.loopexit(30)
     assert base.dispatch() == 0
-    assert 0.02 <= time.monotonic() - start < 20
+    assert 0.02 <= clock.monotonic() - start < 20
     assert base.got_exit
 
 
@@ -120,7 +121,7 @@ def test_a_loopbreak_before_the_loop_is_forgotten(base):
 def test_once_waits_for_one_batch(base, pair):
     left, right = pair
     ran = []
-    reader = Event(base, left, READ | PERSIST, lambda fd, what: ran.append(os.read(fd, 1)))
+    reader = Event(base, left, READ | PERSIST, lambda fd, what: ran.append(fds.read(fd, 1)))
     reader.add()
     Timer(base, right.send, b"ab").add(0.01)
     assert base.loop(cyevent.EVLOOP_ONCE) == 0
@@ -134,10 +135,10 @@ def test_once_waits_for_one_batch(base, pair):
 
 def test_nonblock_never_waits(base, pair):
     Event(base, pair[0], READ, nothing).add()
-    start = time.monotonic()
+    start = clock.monotonic()
     assert base.loop(cyevent.EVLOOP_NONBLOCK) == 0
     assert base.loop(cyevent.EVLOOP_NONBLOCK | cyevent.EVLOOP_ONCE) == 0
-    assert time.monotonic() - start < 5
+    assert clock.monotonic() - start < 5
     assert base.num_events() == 1
 
 
@@ -155,10 +156,10 @@ def test_nonblock_runs_all_that_becomes_active(base):
 
 
 def test_no_exit_on_empty_waits_for_loopexit(base):
-    start = time.monotonic()
+    start = clock.monotonic()
     base.loopexit(0.02)
     assert base.loop(cyevent.EVLOOP_NO_EXIT_ON_EMPTY) == 0
-    assert time.monotonic() - start >= 0.02
+    assert clock.monotonic() - start >= 0.02
 
 
 # --- what may not be -----------------------------------------------------------------------------
@@ -265,7 +266,7 @@ def test_events_that_activate_each_other_share_a_limited_turn(method, pair):
             right.send(b"x")
 
     def on_read(fd, what):
-        reads.append(os.read(fd, 4096))
+        reads.append(fds.read(fd, 4096))
         if len(reads) == 5:
             base.loopbreak()
 

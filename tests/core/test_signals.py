@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import threading
 import time
 
@@ -9,6 +10,11 @@ import pytest
 
 import cyevent
 from cyevent import Event, EventBase, Signal, Timer
+
+if sys.platform == "win32":
+    pytest.skip(
+        "these are POSIX's signals; test_windows.py has the others", allow_module_level=True
+    )
 
 
 @pytest.fixture(params=[False, True], ids=["pipe", "signalfd"])

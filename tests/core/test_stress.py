@@ -12,6 +12,7 @@ import threading
 import time
 import weakref
 
+import clock
 import pytest
 
 import cyevent
@@ -230,9 +231,9 @@ def run_storm(base, pair, seconds):
     crowd.finish()
     for event in storm.shared:
         event.delete()
-    deadline = time.monotonic() + GUARD
+    deadline = clock.monotonic() + GUARD
     # What was asked for and needs the loop: timers of one shot, finalizers, calls.
-    while base.num_events() and time.monotonic() < deadline:
+    while base.num_events() and clock.monotonic() < deadline:
         time.sleep(0.001)
     assert base.num_events() == 0, list(base)
     looper.finish()
@@ -255,9 +256,9 @@ def test_storm_for_a_minute(base, pair):
 
 def test_closing_a_base_that_others_go_on_using(method):
     """Their calls fail with a ValueError from then on, and nothing worse."""
-    end = time.monotonic() + SECONDS
+    end = clock.monotonic() + SECONDS
     rounds = 0
-    while time.monotonic() < end or rounds < 3:
+    while clock.monotonic() < end or rounds < 3:
         rounds += 1
         base = EventBase(method)
         timers = [Timer(base, int, persist=True) for _ in range(20)]
@@ -288,8 +289,8 @@ def test_closing_a_base_that_others_go_on_using(method):
 
 def test_loops_and_closes_compete(method):
     """One of several threads that want to run the loop does, the others are refused; so with closing."""
-    end = time.monotonic() + SECONDS / 2
-    while time.monotonic() < end:
+    end = clock.monotonic() + SECONDS / 2
+    while clock.monotonic() < end:
         base = EventBase(method)
         refused, ran = [], []
 
@@ -308,8 +309,8 @@ def test_loops_and_closes_compete(method):
                 refused.append(1)
 
         crowd = Crowd(enter, enter, enter, close, close)
-        deadline = time.monotonic() + GUARD
-        while not base.closed and time.monotonic() < deadline:
+        deadline = clock.monotonic() + GUARD
+        while not base.closed and clock.monotonic() < deadline:
             time.sleep(0.001)
         crowd.finish()
         assert base.closed

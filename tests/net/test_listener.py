@@ -4,13 +4,13 @@ import contextlib
 import gc
 import os
 import queue
-import resource
 import socket
 import stat
 import threading
 import time
 import weakref
 
+import fds
 import pytest
 
 from cyevent import (
@@ -32,10 +32,10 @@ def connect(address, family=socket.AF_INET):
 @pytest.fixture
 def accepted():
     """Collects accepted descriptors; closes them at the end."""
-    fds = []
-    yield fds
-    for fd in fds:
-        os.close(fd)
+    collected = []
+    yield collected
+    for fd in collected:
+        fds.close(fd)
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def test_accept(base, accepted):
         with connect((host, port)) as one, connect((host, port)) as two:
             base.loop(EVLOOP_ONCE)
             assert peers == [one.getsockname(), two.getsockname()]
-            os.write(accepted[0], b"hello")
+            fds.write(accepted[0], b"hello")
             assert one.recv(10) == b"hello"
             assert not os.get_blocking(accepted[0])
             assert not os.get_inheritable(accepted[0])
@@ -221,7 +221,7 @@ def test_close_in_the_callback(base, accepted):
 
 
 def test_close_accepted(base):
-    with Listener(base, ("127.0.0.1", 0), lambda listener, fd, address: os.close(fd)) as listener:
+    with Listener(base, ("127.0.0.1", 0), lambda listener, fd, address: fds.close(fd)) as listener:
         with connect(listener.address) as sock:
             base.loop(EVLOOP_ONCE)
             assert sock.recv(1) == b""
@@ -296,7 +296,7 @@ def test_enable_and_disable_in_other_threads(running):
     told = queue.SimpleQueue()
 
     def accept(listener, fd, address):
-        os.close(fd)
+        fds.close(fd)
         told.put(address)
 
     def toggle():
@@ -401,6 +401,7 @@ def test_no_descriptors_left(base):
     socks = [socket.socket() for _ in range(3)]
     for sock in socks:
         sock.settimeout(5)
+    resource = pytest.importorskip("resource")
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     fillers = []
     resource.setrlimit(
@@ -422,7 +423,7 @@ def test_no_descriptors_left(base):
         assert base.loop(EVLOOP_NONBLOCK) == 0
         assert len(errors) == 1
         for fd in fillers:
-            os.close(fd)
+            fds.close(fd)
         fillers.clear()
         while not accepted:
             base.loop(EVLOOP_ONCE)
@@ -432,7 +433,7 @@ def test_no_descriptors_left(base):
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
         for fd in fillers + accepted:
-            os.close(fd)
+            fds.close(fd)
         for sock in socks:
             sock.close()
         listener.close()
@@ -499,11 +500,11 @@ def test_closed_base(base, collect):
     ],
 )
 def test_bad_arguments(method, base, collect, address, options, error, name):
-    before = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
+    before = fds.opened()
     with pytest.raises(error, match=name):
         Listener(base, address, collect, **options)
     if before:
-        assert len(os.listdir("/proc/self/fd")) == before
+        assert fds.opened() == before
 
 
 def test_bad_callback(base):

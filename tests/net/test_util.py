@@ -2,7 +2,6 @@
 
 import ctypes
 import email.utils
-import fcntl
 import functools
 import ipaddress
 import os
@@ -17,6 +16,8 @@ from pathlib import Path
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+
+fcntl = pytest.importorskip("fcntl", reason="the Cython modules are compiled on POSIX systems")
 
 V4, V6 = socket.AF_INET, socket.AF_INET6
 SIOCGIFADDR = 0x8915

@@ -279,22 +279,22 @@ def chosen_sources():
     return found
 
 
+TO_C = """\
+import os, runpy, sys
+from Cython.Build import cythonize
+from setuptools import Extension
+modules = [Extension(name, [path]) for name, path in zip(sys.argv[1::2], sys.argv[2::2])]
+cythonize(modules, nthreads=os.cpu_count() or 1, build_dir="build/cython", quiet=True,
+          compiler_directives=runpy.run_path("setup.py")["DIRECTIVES"])
+"""
+
+
 def to_c(sources):
-    """Cythonizes what changed, into build/cython, in a process of its own; name -> C file."""
-    program = (
-        "import sys; sys.path.insert(0, '.'); import runpy; from Cython.Build import cythonize\n"
-        "from setuptools import Extension\n"
-        "text = open('setup.py').read()\n"
-        "scope = {}\n"
-        "exec('import os\\nDEBUG = False\\n' + text[text.index('DIRECTIVES = '):text.index('def compile_flags')], scope)\n"
-        "modules = [Extension(n, [p]) for n, p in zip(sys.argv[1::2], sys.argv[2::2])]\n"
-        "cythonize(modules, nthreads=os.cpu_count() or 1, build_dir='build/windows',\n"
-        "          compiler_directives=scope['DIRECTIVES'], quiet=True)\n"
-    ).replace("import sys;", "import os, sys;", 1)
+    """Cythonizes what changed, into build/cython as setup.py does; name -> C file."""
     pairs = [text for name in sources for text in (name, str(sources[name].relative_to(ROOT)))]
-    run([sys.executable, "-c", program, *pairs], cwd=ROOT, timeout=1200)
+    run([sys.executable, "-c", TO_C, *pairs], cwd=ROOT, timeout=1200)
     return {
-        name: ROOT / "build" / "windows" / sources[name].relative_to(ROOT).with_suffix(".c")
+        name: ROOT / "build" / "cython" / sources[name].relative_to(ROOT).with_suffix(".c")
         for name in sources
     }
 
@@ -320,7 +320,16 @@ def compile_one(source, python, flags):
 
 
 FLAGS = (
-    *("-O1", "-static-libgcc", "-D_UCRT", "-DMS_WIN64", "-D_WIN32_WINNT=0x0A00", "-D__USE_MINGW_ANSI_STDIO=0", "-w"),
+    *(
+        # Nobody measures it.
+        "-O0",
+        "-static-libgcc",
+        "-D_UCRT",
+        "-DMS_WIN64",
+        "-D_WIN32_WINNT=0x0A00",
+        "-D__USE_MINGW_ANSI_STDIO=0",
+        "-w",
+    ),
     "-Werror=implicit-function-declaration",
     "-Werror=incompatible-pointer-types",
     "-Werror=int-conversion",

@@ -1,0 +1,109 @@
+"""The suite on Windows' CPython under Wine, with select (win32) and AFD polling (afd).
+
+What passes here passes on Wine's implementation of Windows' calls, not on Windows itself. wine.py tells how.
+"""
+
+import re
+import subprocess
+
+import pytest
+import wine
+
+# The interpreter is downloaded, and everything compiled, by the first run.
+BUILD = 1200
+
+# What runs, and how many tests of it have to pass at the least: none may be left out by mistake. The usual is
+# what the port could break most easily; the others take minutes.
+SUITES = {
+    "usual": (
+        [
+            *(
+                "tests/platforms/test_windows.py",
+                "tests/core/test_base.py",
+                "tests/core/test_events.py",
+            ),
+            *(
+                "tests/core/test_loop.py",
+                "tests/core/test_timers.py",
+                "tests/core/test_call_soon.py",
+            ),
+            *("tests/buffer/test_io.py", "tests/net/test_listener.py", "tests/tls/test_trust.py"),
+        ],
+        300,
+    ),
+    "core": (["tests/core", "tests/platforms/test_windows.py"], 500),
+    "buffer": (["tests/buffer", "tests/net"], 1300),
+    "bufferevent": (["tests/bufferevent"], 500),
+    "tls": (["tests/tls"], 300),
+}
+
+
+@pytest.fixture(scope="session")
+def windows_package():
+    reason = wine.missing()
+    if reason:
+        pytest.skip(reason)
+    try:
+        return wine.build()
+    except wine.Missing as error:
+        pytest.skip(str(error))
+
+
+def run(package, suite, limit, *options):
+    paths, least = SUITES[suite]
+    command, env = wine.command_for(
+        package, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options, *paths
+    )
+    done = subprocess.run(
+        command,
+        cwd=wine.ROOT,
+        env=env,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=limit,
+    )
+    text = done.stdout.decode(errors="replace")
+    report = text[-8000:] + done.stderr.decode(errors="replace")[-4000:]
+    assert done.returncode == 0, report
+    passed = re.search(r"(\d+) passed", text)
+    assert passed and int(passed[1]) >= least, report
+
+
+@pytest.mark.timeout(BUILD)
+def test_the_build_has_windows_methods(windows_package):
+    program = "import cyevent, sys; print(sys.platform, *cyevent.EventBase.supported_methods())"
+    command, env = wine.command_for(windows_package, "-c", program)
+    done = subprocess.run(
+        command, env=env, stdin=subprocess.DEVNULL, capture_output=True, timeout=120
+    )
+    assert done.stdout.split() == [b"win32", b"afd", b"win32"], done.stderr
+
+
+@pytest.mark.timeout(BUILD)
+def test_the_usual_under_wine(windows_package):
+    run(windows_package, "usual", 600)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3 * BUILD)
+@pytest.mark.parametrize("suite", [suite for suite in SUITES if suite != "usual"])
+def test_suite_under_wine(windows_package, suite):
+    run(windows_package, suite, 2 * BUILD)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3 * BUILD)
+def test_no_handle_is_left_by_many_connections(windows_package):
+    name = "tests/platforms/test_windows.py::test_no_handle_is_left_by_connections"
+    command, env = wine.command_for(
+        windows_package, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "slow", name
+    )
+    done = subprocess.run(
+        command,
+        cwd=wine.ROOT,
+        env=env,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=2 * BUILD,
+    )
+    assert done.returncode == 0 and b"2 passed" in done.stdout, done.stdout[-8000:]
