@@ -1,5 +1,5 @@
-# The AFD backend waits in a completion port. Whoever has operations of his own may have them complete there: then
-# one wait is for descriptors and for operations alike.
+# The AFD backend waits in a completion port. Whoever has operations of his own may have them complete there:
+# then one wait is for descriptors and for operations alike.
 
 from cyevent.backends.afd_abi cimport HANDLE
 from cyevent.core.types cimport event_base

@@ -1,4 +1,5 @@
-# Windows: the requests of AFD, the driver below Winsock, and completion ports. What they are is told in afd.pyx.
+# Windows: the requests of AFD, the driver below Winsock, and completion ports. What they are is told in
+# afd.pyx.
 
 from libc.stdint cimport uintptr_t
 from cyevent.core.sys cimport evutil_socket_t
@@ -63,7 +64,8 @@ cdef extern from *:
         return afd;
     }
     /* The completion is found by the request's address. 0 when one will come. */
-    static inline int ev_afd_ask(HANDLE afd, struct ev_afd_request *request, evutil_socket_t base, unsigned events) {
+    static inline int ev_afd_ask(HANDLE afd, struct ev_afd_request *request, evutil_socket_t base,
+                                 unsigned events) {
         LONG status;
         request->done.Status = EV_STATUS_PENDING;
         request->info.timeout.QuadPart = INT64_MAX;
@@ -72,8 +74,9 @@ cdef extern from *:
         request->info.handle = (HANDLE)base;
         request->info.events = events;
         request->info.status = 0;
-        status = NtDeviceIoControlFile(afd, NULL, NULL, request, &request->done, EV_IOCTL_AFD_POLL, &request->info,
-                                       sizeof(request->info), &request->info, sizeof(request->info));
+        status = NtDeviceIoControlFile(afd, NULL, NULL, request, &request->done, EV_IOCTL_AFD_POLL,
+                                       &request->info, sizeof(request->info), &request->info,
+                                       sizeof(request->info));
         return status == 0 || status == EV_STATUS_PENDING ? 0 : -1;
     }
     static inline void ev_afd_cancel(HANDLE afd, struct ev_afd_request *request) {
@@ -97,7 +100,9 @@ cdef extern from *:
         return fd;
     }
     static inline HANDLE ev_port_new(void) { return CreateIoCompletionPort(INVALID_HANDLE_VALUE, NULL, 0, 1); }
-    static inline int ev_port_post(HANDLE port) { return PostQueuedCompletionStatus(port, 0, 1, NULL) ? 0 : -1; }
+    static inline int ev_port_post(HANDLE port) {
+        return PostQueuedCompletionStatus(port, 0, 1, NULL) ? 0 : -1;
+    }
     static inline int ev_port_wait(HANDLE port, OVERLAPPED_ENTRY *entries, int room, unsigned ms) {
         ULONG n = 0;
         if (GetQueuedCompletionStatusEx(port, entries, (ULONG)room, &n, ms, FALSE))

@@ -2,38 +2,42 @@
 
 Facts:
 
-- WSARecv, WSASend, AcceptEx, ConnectEx and TransmitFile, given an OVERLAPPED, begin an operation that completes in
-  the port which its socket is tied to, also when it is done at once; one that fails at once does not complete. The
-  system writes the OVERLAPPED and the memory that is received into until then, whatever else happens.
-- A socket is tied to one port, for good: to that of another base, or of asyncio, and there is no way to ask for whose.
+- WSARecv, WSASend, AcceptEx, ConnectEx and TransmitFile, given an OVERLAPPED, begin an operation that completes
+  in the port which its socket is tied to, also when it is done at once; one that fails at once does not
+  complete. The system writes the OVERLAPPED and the memory that is received into until then, whatever else
+  happens.
+- A socket is tied to one port, for good: to that of another base, or of asyncio, and there is no way to ask for
+  whose.
 - How much of a send that was cancelled has left is not known.
-- Cancelling (CancelIoEx) asks: what is cancelled completes too, with ERROR_OPERATION_ABORTED, or with what was done
-  before. Closing a socket cancels what is under way, and ends the connection at once; its handle's number may be
-  another socket's before the cancelled operation completes. A thread that ends cancels nothing that completes in a
-  port.
-- An overlapped send is complete when the system has all of its bytes, and keeps their pages until then. A receive
-  has its memory for as long as nothing comes. One without memory completes when there is something to receive.
-- AcceptEx wants the socket to accept into beforehand; ConnectEx one that is bound. Both kinds are half made until
-  SO_UPDATE_ACCEPT_CONTEXT or SO_UPDATE_CONNECT_CONTEXT is set: getpeername() and shutdown() fail.
+- Cancelling (CancelIoEx) asks: what is cancelled completes too, with ERROR_OPERATION_ABORTED, or with what was
+  done before. Closing a socket cancels what is under way, and ends the connection at once; its handle's number
+  may be another socket's before the cancelled operation completes. A thread that ends cancels nothing that
+  completes in a port.
+- An overlapped send is complete when the system has all of its bytes, and keeps their pages until then. A
+  receive has its memory for as long as nothing comes. One without memory completes when there is something to
+  receive.
+- AcceptEx wants the socket to accept into beforehand; ConnectEx one that is bound. Both kinds are half made
+  until SO_UPDATE_ACCEPT_CONTEXT or SO_UPDATE_CONNECT_CONTEXT is set: getpeername() and shutdown() fail.
 - Errors are the system's, ERROR_*, and not Winsock's.
 
-What follows. The port is the one that the AFD backend waits in (backends/afd.pyx): a wait tells of descriptors and of
-operations alike, in the loop's thread, where what has completed is looked at with the base's lock held. There is no
-thread that only waits for the port, as in libevent: each of its completions crosses from there to the loop, with a
-lock, a wake-up and a switch of threads, to be handled by the one loop after all. So the hint about processors
-changes nothing here. A base with another backend has no port.
+What follows. The port is the one that the AFD backend waits in (backends/afd.pyx): a wait tells of descriptors
+and of operations alike, in the loop's thread, where what has completed is looked at with the base's lock held.
+There is no thread that only waits for the port, as in libevent: each of its completions crosses from there to
+the loop, with a lock, a wake-up and a switch of threads, to be handled by the one loop after all. So the hint
+about processors changes nothing here. A base with another backend has no port.
 
-Whoever submits an operation begins it. One that fails at once is posted to the port with its error, so that all ends
-are told in one place. The memory of an operation is its own until it has completed (port.pyx), so a bufferevent may
-be freed, and a socket closed, in whatever order.
+Whoever submits an operation begins it. One that fails at once is posted to the port with its error, so that all
+ends are told in one place. The memory of an operation is its own until it has completed (port.pyx), so a
+bufferevent may be freed, and a socket closed, in whatever order.
 
-Writers write themselves first: that is one system call, and an overlapped send another completion beside. What the
-socket does not take is sent by the system, at most SEND_MOST at a time, so that a timeout sees progress. Files that
-are still files go by TransmitFile. A receive has one chain's memory, a few connections are accepted
+Writers write themselves first: that is one system call, and an overlapped send another completion beside. What
+the socket does not take is sent by the system, at most SEND_MOST at a time, so that a timeout sees progress.
+Files that are still files go by TransmitFile. A receive has one chain's memory, a few connections are accepted
 in advance, and who receives much hears that there is something, by a receive without memory, and reads it.
 
-A socket that is tied elsewhere is polled by the driver, as the backend does it, and then read, written or accepted
-from. `ties` counts the operations that use a tied socket, since tying it a second time fails as tying another's does.
+A socket that is tied elsewhere is polled by the driver, as the backend does it, and then read, written or
+accepted from. `ties` counts the operations that use a tied socket, since tying it a second time fails as tying
+another's does.
 """
 
 from libc.errno cimport errno
@@ -53,7 +57,6 @@ from cyevent.completion.port cimport completion, completion_ops, completion_port
 from cyevent.completion.vtable cimport completion_loop, completion_register_
 from cyevent.core.clock cimport NS_PER_MS
 from cyevent.core.memory cimport mm_calloc, mm_free, mm_realloc
-from cyevent.core.queue cimport uncount_event
 from cyevent.core.sys cimport *
 from cyevent.core.sys cimport sockaddr_storage
 from cyevent.core.types cimport *
@@ -354,11 +357,11 @@ cdef void accept_ready(completion *op, int64_t result) noexcept nogil:
     """Accepts what waits, of a socket that is polled."""
     cdef iocp_receive *accept = <iocp_receive *>op
     cdef evutil_socket_t fd
-    cdef int count
+    cdef int _i
     if result < 0:
         accept.failure = <int>-result
         return
-    for count in range(ACCEPT_BATCH):
+    for _i in range(ACCEPT_BATCH):
         fd = evutil_accept4_(op.fd, NULL, NULL, <int>op.most)
         if fd >= 0:
             completion_add_accepted_(op, fd)
@@ -523,10 +526,7 @@ cdef void iocp_close(completion_loop *loop) noexcept nogil:
     cdef completion *op = port.port.first
     cdef int _i
     while op != NULL:
-        if op.again or op.state == COMPLETION_UNDER_WAY:
-            uncount_event(base, 0)
-        op.again = False
-        op.state = COMPLETION_CANCELLING
+        completion_dismiss_(op)
         cancel_all(op)
         op = op.next
     for _i in range(PATIENCE):

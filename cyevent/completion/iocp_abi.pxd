@@ -1,5 +1,5 @@
-# Windows' overlapped operations on sockets as functions, and the errors that they end with. What they are is told
-# in iocp.pyx.
+# Windows' overlapped operations on sockets as functions, and the errors that they end with. What they are is
+# told in iocp.pyx.
 
 from libc.stdint cimport int64_t
 from cyevent.backends.afd_abi cimport HANDLE, ev_afd_request
@@ -19,8 +19,8 @@ cdef extern from *:
 
     static inline int ev_find(SOCKET sock, GUID guid, void *function) {
         DWORD n;
-        return WSAIoctl(sock, SIO_GET_EXTENSION_FUNCTION_POINTER, &guid, sizeof(guid), function, sizeof(void *), &n,
-                        NULL, NULL) == 0;
+        return WSAIoctl(sock, SIO_GET_EXTENSION_FUNCTION_POINTER, &guid, sizeof(guid), function,
+                        sizeof(void *), &n, NULL, NULL) == 0;
     }
     /* The functions that Winsock does not export. Asking twice at the same time does no harm. */
     static inline int ev_find_functions(void) {
@@ -47,7 +47,8 @@ cdef extern from *:
         switch (error) {
         case ERROR_OPERATION_ABORTED: return ECANCELED;
         case ERROR_NETNAME_DELETED: case ERROR_PORT_UNREACHABLE: return WSAECONNRESET;
-        case ERROR_CONNECTION_ABORTED: case ERROR_GRACEFUL_DISCONNECT: return WSAECONNABORTED;
+        case ERROR_CONNECTION_ABORTED: case ERROR_GRACEFUL_DISCONNECT: case ERROR_HANDLES_CLOSED:
+            return WSAECONNABORTED;
         case ERROR_CONNECTION_REFUSED: return WSAECONNREFUSED;
         case ERROR_SEM_TIMEOUT: return WSAETIMEDOUT;
         case ERROR_HOST_UNREACHABLE: case ERROR_HOST_DOWN: case ERROR_BAD_NETPATH: return WSAEHOSTUNREACH;
@@ -78,9 +79,12 @@ cdef extern from *:
         int error = done ? 0 : WSAGetLastError();
         return error == WSA_IO_PENDING ? 0 : ev_errno_of(error);
     }
-    static inline void *ev_clear(union ev_request_memory *request) { return memset(request, 0, sizeof(*request)); }
+    static inline void *ev_clear(union ev_request_memory *request) {
+        return memset(request, 0, sizeof(*request));
+    }
 
-    static inline int ev_begin_receive(evutil_socket_t fd, void *data, size_t n, union ev_request_memory *request) {
+    static inline int ev_begin_receive(evutil_socket_t fd, void *data, size_t n,
+                                       union ev_request_memory *request) {
         static char nothing[1];
         DWORD flags = 0;
         WSABUF buffer;
@@ -89,9 +93,11 @@ cdef extern from *:
         ev_clear(request);
         return ev_began(WSARecv((SOCKET)fd, &buffer, 1, NULL, &flags, &request->overlapped, NULL) == 0);
     }
-    static inline int ev_begin_send(evutil_socket_t fd, struct iovec *pieces, int n, union ev_request_memory *request) {
+    static inline int ev_begin_send(evutil_socket_t fd, struct iovec *pieces, int n,
+                                    union ev_request_memory *request) {
         ev_clear(request);
-        return ev_began(WSASend((SOCKET)fd, (WSABUF *)pieces, (DWORD)n, NULL, 0, &request->overlapped, NULL) == 0);
+        return ev_began(WSASend((SOCKET)fd, (WSABUF *)pieces, (DWORD)n, NULL, 0, &request->overlapped,
+                                NULL) == 0);
     }
     static inline int ev_begin_transmit(evutil_socket_t fd, int file, int64_t offset, size_t n,
                                  union ev_request_memory *request) {
@@ -111,14 +117,16 @@ cdef extern from *:
                                union ev_request_memory *request) {
         DWORD n = 0;
         ev_clear(request);
-        return ev_began(ev_AcceptEx((SOCKET)fd, (SOCKET)into, memory->addresses, 0, EV_ADDRESS_ROOM, EV_ADDRESS_ROOM,
-                                    &n, &request->overlapped));
+        return ev_began(ev_AcceptEx((SOCKET)fd, (SOCKET)into, memory->addresses, 0, EV_ADDRESS_ROOM,
+                                    EV_ADDRESS_ROOM, &n, &request->overlapped));
     }
     static inline int ev_finish_accept(evutil_socket_t fd, evutil_socket_t sock) {
         SOCKET listener = (SOCKET)fd;
-        return setsockopt((SOCKET)sock, SOL_SOCKET, SO_UPDATE_ACCEPT_CONTEXT, (char *)&listener, sizeof(listener));
+        return setsockopt((SOCKET)sock, SOL_SOCKET, SO_UPDATE_ACCEPT_CONTEXT, (char *)&listener,
+                          sizeof(listener));
     }
-    /* Of a listening socket, for those that accept its connections. Not every system's AcceptEx refuses others. */
+    /* Of a listening socket, for those that accept its connections. Not every system's AcceptEx refuses
+       others. */
     static inline int ev_kind_of(evutil_socket_t fd, int *family, int *kind, int *protocol) {
         WSAPROTOCOL_INFOW info;
         DWORD listening = 0;
@@ -155,10 +163,13 @@ cdef extern from *:
         return ev_failed(setsockopt((SOCKET)fd, SOL_SOCKET, SO_UPDATE_CONNECT_CONTEXT, NULL, 0));
     }
 
-    static inline int ev_ask(HANDLE afd, union ev_request_memory *request, evutil_socket_t base, unsigned events) {
+    static inline int ev_ask(HANDLE afd, union ev_request_memory *request, evutil_socket_t base,
+                             unsigned events) {
         return ev_afd_ask(afd, &request->poll, base, events) < 0 ? EBADF : 0;
     }
-    static inline unsigned ev_answer(const union ev_request_memory *request) { return ev_afd_answer(&request->poll); }
+    static inline unsigned ev_answer(const union ev_request_memory *request) {
+        return ev_afd_answer(&request->poll);
+    }
     static inline int ev_cancel_request(HANDLE handle, union ev_request_memory *request) {
         return CancelIoEx(handle, &request->overlapped);
     }
@@ -172,7 +183,8 @@ cdef extern from *:
     #endif
     """
     int ECANCELED, EIO
-    # Those that begin return 0 when the operation will complete, or an errno. The memory is the system's until then.
+    # Those that begin return 0 when the operation will complete, or an errno. The memory is the system's until
+    # then.
     ctypedef struct ev_request_memory "union ev_request_memory":
         pass
     ctypedef struct ev_accept_memory "struct ev_accept_memory":

@@ -175,5 +175,7 @@ cdef void completion_received_(completion *op, evbuffer_chain *chain) noexcept n
 cdef void completion_add_accepted_(completion *op, evutil_socket_t fd) noexcept nogil
 # Something has come: done will be called, unless nobody waits for it.
 cdef void completion_tell_(completion *op) noexcept nogil
+# Nobody waits for it any more, and its owner's cancelling is not to come: the port closes.
+cdef void completion_dismiss_(completion *op) noexcept nogil
 # The kernel is done with it: idle again, or begun again if its owner wishes, or its memory is freed.
 cdef void completion_over_(completion *op, int64_t result) noexcept nogil

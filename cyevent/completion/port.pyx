@@ -112,30 +112,29 @@ cdef inline void wake(event_base *base) noexcept nogil:
         evthread_notify_base_(base)
 
 
-cdef inline void expect(completion *op) noexcept nogil:
-    """It begins again when it is over; the loop has to wait for that."""
+cdef inline void begin_later(completion *op) noexcept nogil:
     if not op.again:
         op.again = True
         count_event(op.port.base, 0)
 
 
-cdef inline bint forget(completion *op) noexcept nogil:
-    """Whether it was to begin again."""
-    if not op.again:
-        return False
-    op.again = False
+cdef void completion_dismiss_(completion *op) noexcept nogil:
+    if op.state == COMPLETION_UNDER_WAY:
+        op.state = COMPLETION_CANCELLING
+    elif op.again:
+        op.again = False
+    else:
+        return
     uncount_event(op.port.base, 0)
-    return True
 
 
 cdef void stop(completion *op) noexcept nogil:
     """The base's lock is held."""
     cdef event_base *base = op.port.base
-    forget(op)
-    if op.state != COMPLETION_UNDER_WAY:
+    cdef bint under_way = op.state == COMPLETION_UNDER_WAY
+    completion_dismiss_(op)
+    if not under_way:
         return
-    op.state = COMPLETION_CANCELLING
-    uncount_event(base, 0)
     ops_of(op).cancel(op)
     wake(base)
 
@@ -207,7 +206,7 @@ cdef int completion_receive_(completion *op, evutil_socket_t fd, bint bytes) noe
         op.fd = fd
         op.bytes = bytes
         if op.state == COMPLETION_CANCELLING:
-            expect(op)
+            begin_later(op)
             result = 0
         else:
             under_way(op)
@@ -225,7 +224,7 @@ cdef int completion_accept_(completion *op, evutil_socket_t fd, int flags) noexc
         op.fd = fd
         op.most = <size_t>flags
         if op.state == COMPLETION_CANCELLING:
-            expect(op)
+            begin_later(op)
             result = 0
         else:
             under_way(op)
@@ -349,7 +348,7 @@ cdef void completion_cancel_(completion *op) noexcept nogil:
 cdef void completion_await_(completion *op) noexcept nogil:
     EVLOCK_LOCK(op.port.base.lock)
     if op.state == COMPLETION_CANCELLING:
-        expect(op)
+        begin_later(op)
     EVLOCK_UNLOCK(op.port.base.lock)
 
 
@@ -469,12 +468,13 @@ cdef inline bint is_sending(const completion *op) noexcept nogil:
 cdef void completion_over_(completion *op, int64_t result) noexcept nogil:
     cdef event_base *base = op.port.base
     cdef bint waited = op.state == COMPLETION_UNDER_WAY
-    cdef bint again = forget(op)
+    cdef bint again = op.again
     cdef int failed = 0
     unlink(op)
     unpin(op)
-    if waited:
+    if waited or again:
         uncount_event(base, 0)
+    op.again = False
     op.state = COMPLETION_IDLE
     if op.orphan:
         release(op)
