@@ -41,14 +41,18 @@ cdef extern from *:
         return CreateIoCompletionPort((HANDLE)fd, port, (ULONG_PTR)key, 0) != NULL;
     }
 
+    #define EV_STATUS_HANDLES_CLOSED ((LONG)0x8000000A)
+    #define EV_STATUS_LOCAL_DISCONNECT ((LONG)0xC000013B)
     /* By Winsock's numbers and the core's. */
     static inline int ev_errno_of_operation(LONG status) {
         DWORD error = RtlNtStatusToDosError(status);
+        /* The socket was closed, by us. */
+        if (status == EV_STATUS_HANDLES_CLOSED || status == EV_STATUS_LOCAL_DISCONNECT)
+            return WSAECONNABORTED;
         switch (error) {
         case ERROR_OPERATION_ABORTED: return ECANCELED;
         case ERROR_NETNAME_DELETED: case ERROR_PORT_UNREACHABLE: return WSAECONNRESET;
-        case ERROR_CONNECTION_ABORTED: case ERROR_GRACEFUL_DISCONNECT: case ERROR_HANDLES_CLOSED:
-            return WSAECONNABORTED;
+        case ERROR_CONNECTION_ABORTED: case ERROR_GRACEFUL_DISCONNECT: return WSAECONNABORTED;
         case ERROR_CONNECTION_REFUSED: return WSAECONNREFUSED;
         case ERROR_SEM_TIMEOUT: return WSAETIMEDOUT;
         case ERROR_HOST_UNREACHABLE: case ERROR_HOST_DOWN: case ERROR_BAD_NETPATH: return WSAEHOSTUNREACH;
