@@ -40,6 +40,7 @@ PLATFORM_ONLY = {
     "cyevent.backends.win32": ("win32",),
     "cyevent.completion.iocp": ("win32",),
     "cyevent.completion.uring": ("linux",),
+    "cyevent.completion.uring_ring": ("linux",),
 }
 
 SANITIZERS = os.environ.get("CYEVENT_SANITIZE", "")

@@ -25,10 +25,14 @@ memory stays with its number until the end, for a request's answer must find it.
 wait, by the loop's thread; one that fails tells the socket's readers and writers, whose next call gives the
 reason. Each handle of the driver's serves few sockets. There are no edges. A wake-up is a packet.
 
+Others' operations may complete in the same port (afd.pxd), so that one wait is for all.
+
 The price is a system call for each event that is told, as with event ports, beside the one for the wait.
 """
 
 from libc.stdint cimport int64_t, uint64_t, uintptr_t
+from cyevent.backends.afd_abi cimport *
+from cyevent.backends.afd_abi cimport HANDLE, OVERLAPPED_ENTRY, ev_afd_request
 from cyevent.backends.registry cimport backend_register
 from cyevent.backends.vtable cimport backend_host, event_op
 from cyevent.core.clock cimport NS_PER_MS
@@ -37,127 +41,10 @@ from cyevent.core.memory cimport mm_calloc, mm_free, mm_realloc
 from cyevent.core.sys cimport *
 from cyevent.core.threads cimport EVLOCK_LOCK, EVLOCK_UNLOCK
 from cyevent.core.types cimport *
-
-cdef extern from *:
-    """
-    #include <winternl.h>
-    #ifndef SIO_BASE_HANDLE
-      #define SIO_BASE_HANDLE 0x48000022
-    #endif
-    #ifndef SIO_BSP_HANDLE_POLL
-      #define SIO_BSP_HANDLE_POLL 0x4800001D
-    #endif
-    #define EV_IOCTL_AFD_POLL 0x00012024
-    #define AFD_POLL_RECEIVE 0x001
-    #define AFD_POLL_SEND 0x004
-    #define AFD_POLL_DISCONNECT 0x008
-    #define AFD_POLL_ABORT 0x010
-    #define AFD_POLL_LOCAL_CLOSE 0x020
-    #define AFD_POLL_ACCEPT 0x080
-    #define AFD_POLL_CONNECT_FAIL 0x100
-    #define EV_STATUS_PENDING 0x103
-
-    /* What the driver is asked and answers. */
-    struct ev_afd_poll_info {
-        LARGE_INTEGER timeout;
-        ULONG count;
-        ULONG exclusive;
-        HANDLE handle;
-        ULONG events;
-        LONG status;
-    };
-    struct ev_afd_request {
-        IO_STATUS_BLOCK done;
-        struct ev_afd_poll_info info;
-    };
-
-    static HANDLE ev_afd_open(HANDLE port) {
-        static const wchar_t name[] = L"\\\\Device\\\\Afd\\\\Cyevent";
-        UNICODE_STRING text;
-        OBJECT_ATTRIBUTES attributes;
-        IO_STATUS_BLOCK done;
-        HANDLE afd;
-        memset(&attributes, 0, sizeof(attributes));
-        text.Buffer = (wchar_t *)name;
-        text.Length = sizeof(name) - sizeof(name[0]);
-        text.MaximumLength = sizeof(name);
-        attributes.Length = sizeof(attributes);
-        attributes.ObjectName = &text;
-        if (NtCreateFile(&afd, SYNCHRONIZE, &attributes, &done, NULL, 0, FILE_SHARE_READ | FILE_SHARE_WRITE,
-                         1 /* FILE_OPEN */, 0, NULL, 0) != 0)
-            return NULL;
-        if (CreateIoCompletionPort(afd, port, 0, 0) == NULL) {
-            CloseHandle(afd);
-            return NULL;
-        }
-        /* The handle is no event that anybody waits for. */
-        SetFileCompletionNotificationModes(afd, 2 /* FILE_SKIP_SET_EVENT_ON_HANDLE */);
-        return afd;
-    }
-    /* The completion is found by the request's address. 0 when one will come. */
-    static int ev_afd_ask(HANDLE afd, struct ev_afd_request *request, evutil_socket_t base, unsigned events) {
-        LONG status;
-        request->done.Status = EV_STATUS_PENDING;
-        request->info.timeout.QuadPart = INT64_MAX;
-        request->info.count = 1;
-        request->info.exclusive = 0;
-        request->info.handle = (HANDLE)base;
-        request->info.events = events;
-        request->info.status = 0;
-        status = NtDeviceIoControlFile(afd, NULL, NULL, request, &request->done, EV_IOCTL_AFD_POLL,
-                                       &request->info, sizeof(request->info), &request->info,
-                                       sizeof(request->info));
-        return status == 0 || status == EV_STATUS_PENDING ? 0 : -1;
-    }
-    static void ev_afd_cancel(HANDLE afd, struct ev_afd_request *request) {
-        CancelIoEx(afd, (OVERLAPPED *)&request->done);
-    }
-    /* What is true of the socket; 0 when the request was cancelled. */
-    static unsigned ev_afd_answer(const struct ev_afd_request *request) {
-        return request->done.Status == 0 && request->info.count > 0 ? request->info.events : 0;
-    }
-    /* The driver's own handle for a socket; -1 with errno if it is none. */
-    static evutil_socket_t ev_afd_base(evutil_socket_t fd) {
-        SOCKET base = INVALID_SOCKET;
-        DWORD n;
-        /* Wine gives a base for anything. */
-        if (!ev_is_open(fd))
-            return -1;
-        if (WSAIoctl((SOCKET)fd, SIO_BASE_HANDLE, NULL, 0, &base, sizeof(base), &n, NULL, NULL) == 0)
-            return (evutil_socket_t)base;
-        if (WSAIoctl((SOCKET)fd, SIO_BSP_HANDLE_POLL, NULL, 0, &base, sizeof(base), &n, NULL, NULL) == 0)
-            return (evutil_socket_t)base;
-        return fd;
-    }
-    static HANDLE ev_port_new(void) { return CreateIoCompletionPort(INVALID_HANDLE_VALUE, NULL, 0, 1); }
-    static int ev_port_post(HANDLE port) { return PostQueuedCompletionStatus(port, 0, 1, NULL) ? 0 : -1; }
-    static int ev_port_wait(HANDLE port, OVERLAPPED_ENTRY *entries, int room, unsigned ms) {
-        ULONG n = 0;
-        if (GetQueuedCompletionStatusEx(port, entries, (ULONG)room, &n, ms, FALSE))
-            return (int)n;
-        return GetLastError() == WAIT_TIMEOUT ? 0 : -1;
-    }
-    """
-    ctypedef void *HANDLE
-    ctypedef struct OVERLAPPED_ENTRY:
-        uintptr_t lpCompletionKey
-        void *lpOverlapped
-    ctypedef struct ev_afd_request "struct ev_afd_request":
-        pass
-    unsigned AFD_POLL_RECEIVE, AFD_POLL_SEND, AFD_POLL_DISCONNECT, AFD_POLL_ABORT, AFD_POLL_LOCAL_CLOSE
-    unsigned AFD_POLL_ACCEPT, AFD_POLL_CONNECT_FAIL
-    unsigned INFINITE
-    HANDLE ev_afd_open(HANDLE port) noexcept nogil
-    int ev_afd_ask(HANDLE afd, ev_afd_request *request, evutil_socket_t base, unsigned events) noexcept nogil
-    void ev_afd_cancel(HANDLE afd, ev_afd_request *request) noexcept nogil
-    unsigned ev_afd_answer(const ev_afd_request *request) noexcept nogil
-    evutil_socket_t ev_afd_base(evutil_socket_t fd) noexcept nogil
-    HANDLE ev_port_new() noexcept nogil
-    int ev_port_post(HANDLE port) noexcept nogil
-    int ev_port_wait(HANDLE port, OVERLAPPED_ENTRY *entries, int room, unsigned ms) noexcept nogil
-    bint CloseHandle(HANDLE handle) noexcept nogil
+from cyevent.core.types cimport event_base
 
 cdef enum:
+    OURS = 0                   # the key of the driver's handles; that of a guest's is the guest
     REQUESTS = 3               # as many as there are directions
     SOCKETS_PER_HANDLE = 32
     ENTRIES = 256
@@ -229,7 +116,7 @@ cdef HANDLE next_handle(afd_state *state) noexcept nogil:
             set_errno(ENOMEM)
             return NULL
         state.handles = grown
-        grown[state.nhandles] = ev_afd_open(state.port)
+        grown[state.nhandles] = ev_afd_open(state.port, OURS)
         if grown[state.nhandles] == NULL:
             set_errno(EMFILE)
             return NULL
@@ -372,6 +259,7 @@ cdef bint complete(backend_host *host, afd_state *state, question *done) noexcep
 cdef int afd_dispatch(backend_host *host, void *backend, int64_t timeout) noexcept nogil:
     cdef afd_state *state = <afd_state *>backend
     cdef OVERLAPPED_ENTRY[ENTRIES] entries
+    cdef afd_guest *guest
     cdef int64_t ms = MAX_WAIT_MS
     cdef int i, n
     cdef bint told
@@ -392,10 +280,14 @@ cdef int afd_dispatch(backend_host *host, void *backend, int64_t timeout) noexce
             if entries[i].lpOverlapped == NULL:
                 host.notified(host)
                 told = True
+            elif entries[i].lpCompletionKey != OURS:
+                guest = <afd_guest *>entries[i].lpCompletionKey
+                guest.completed(guest, entries[i].lpOverlapped)
+                told = True
             elif complete(host, state, <question *>entries[i].lpOverlapped):
                 told = True
         if n == ENTRIES:
-            # Each request completes once, so this ends.
+            # Each request completes once, and few of a guest's begin again at once, so this ends.
             ms = 0
             continue
         # What was not wanted, or cancelled, has made room for another request, which may be true already.
@@ -404,6 +296,10 @@ cdef int afd_dispatch(backend_host *host, void *backend, int64_t timeout) noexce
         again = False
         ms = 0
         told = ask_all(host, state)
+
+
+cdef HANDLE afd_port_(const event_base *base) noexcept nogil:
+    return (<afd_state *>base.backend).port if base.ops == &afd_ops else NULL
 
 
 cdef int afd_notify_init(backend_host *host, void *backend) noexcept nogil:
@@ -427,7 +323,7 @@ cdef void afd_dealloc(backend_host *host, void *backend) noexcept nogil:
     while state.nrequests and n > 0:
         n = ev_port_wait(state.port, entries, ENTRIES, LAST_WAIT_MS)
         for i in range(n):
-            if entries[i].lpOverlapped != NULL:
+            if entries[i].lpOverlapped != NULL and entries[i].lpCompletionKey == OURS:
                 (<question *>entries[i].lpOverlapped).state = IDLE
                 state.nrequests -= 1
     if state.port != NULL:

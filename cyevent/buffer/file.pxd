@@ -41,6 +41,8 @@ cdef int evbuffer_file_chain_load_(evbuffer_chain *chain) noexcept nogil
 cdef int evbuffer_load_nolock_(evbuffer_chain *chain, size_t skip, size_t len) noexcept nogil
 # Writes up to n of the chain's bytes, once. EIO when the file does not have them any more.
 cdef ssize_t evbuffer_file_chain_write_(evbuffer_chain *chain, evutil_socket_t fd, size_t n) noexcept nogil
+# The file's descriptor, and where in it the chain's bytes begin.
+cdef int evbuffer_file_chain_place_(evbuffer_chain *chain, ev_off_t *offset) noexcept nogil
 # Whether the chain's bytes leave as memory, together with others'.
 cdef bint evbuffer_file_chain_in_memory_(evbuffer_chain *chain) noexcept nogil
 

@@ -386,6 +386,12 @@ cdef bint evbuffer_file_chain_in_memory_(evbuffer_chain *chain) noexcept nogil:
     return chain.buffer != NULL or not seg.flags & EVBUF_FS_DISABLE_MMAP
 
 
+cdef int evbuffer_file_chain_place_(evbuffer_chain *chain, ev_off_t *offset) noexcept nogil:
+    cdef evbuffer_file_segment *seg = segment_of(chain)
+    offset[0] = seg.file_offset + <ev_off_t>chain.misalign
+    return seg.fd
+
+
 cdef ssize_t copy_part(evbuffer_file_segment *seg, ev_off_t offset, evutil_socket_t fd,
                        size_t n) noexcept nogil:
     cdef char data[COPY_AT_ONCE]

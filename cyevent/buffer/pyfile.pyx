@@ -44,7 +44,7 @@ cdef int add_descriptor(evbuffer *buf, int fd, long long offset, long long lengt
     set_errno(0)
     if evbuffer_add_file(buf, fd, offset, length) < 0:
         code = errno
-        close(fd)
+        ev_close_file(fd)
         if buf.freeze_end:
             frozen_or_memory(buf, False)
         no_segment(code, offset, length)

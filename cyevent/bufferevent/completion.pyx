@@ -21,6 +21,7 @@ from libc.errno cimport errno
 from libc.limits cimport INT_MAX
 from cyevent.buffer.callbacks cimport evbuffer_remove_all_callbacks_
 from cyevent.buffer.evbuffer cimport evbuffer_drain
+from cyevent.buffer.types cimport evbuffer_chain, CHAIN_FILESEGMENT
 from cyevent.buffer.io cimport evbuffer_read, evbuffer_write, evbuffer_write_atmost
 from cyevent.bufferevent.bufferevent cimport *
 from cyevent.bufferevent.ratelimit cimport *
@@ -33,7 +34,8 @@ from cyevent.core.event cimport (
 from cyevent.core.queue cimport event_callback_activate_later_nolock_
 from cyevent.core.sys cimport *
 from cyevent.core.types cimport *
-from cyevent.net.util cimport evutil_socket_finished_connecting_, would_block
+from cyevent.net.sys cimport SOCK_CLOEXEC, SOCK_NONBLOCK
+from cyevent.net.util cimport evutil_socket_, evutil_socket_finished_connecting_, would_block
 
 cdef extern from *:
     int ECANCELED, ENOTSOCK
@@ -126,6 +128,16 @@ cdef void wrote(bufferevent *bev, ssize_t n, bint was_told) noexcept nogil:
         bufferevent_trigger_nolock_(bev, EV_WRITE, 0)
 
 
+cdef inline bint is_file(const evbuffer_chain *chain) noexcept nogil:
+    return chain != NULL and chain.flags & CHAIN_FILESEGMENT and chain.buffer == NULL
+
+
+cdef inline bint holds_file(bufferevent *bev) noexcept nogil:
+    """A file that the kernel had better send comes first, or behind its head."""
+    cdef const evbuffer_chain *chain = bev.output.first
+    return port_of(bev).sends_files and chain != NULL and (is_file(chain) or is_file(chain.next))
+
+
 cdef void write_output(bufferevent *bev, bint was_told, bint at_once) noexcept nogil:
     """at_once: with a call of its own; the kernel gets what the socket does not take."""
     cdef bufferevent_private *p = BEV_UPCAST(bev)
@@ -138,7 +150,7 @@ cdef void write_output(bufferevent *bev, bint was_told, bint at_once) noexcept n
         most = bufferevent_get_write_max_(p)
         if p.write_suspended:
             return
-    if at_once or bev.output.plain_fd:
+    if (at_once and not holds_file(bev)) or bev.output.plain_fd:
         bev.output.freeze_start = False
         n = evbuffer_write_atmost(bev.output, bev.ev_write.fd, most)
         bev.output.freeze_start = True
@@ -176,9 +188,20 @@ cdef inline void write_wanted(bufferevent *bev) noexcept nogil:
             write_later(bev)
 
 
+cdef int outcome_of_connecting(bufferevent *bev) noexcept nogil:
+    """1; 0: not yet; -1 with errno."""
+    cdef completion *op = BEV_UPCAST(bev).sending
+    if op.kind != COMPLETION_CONNECT:
+        return evutil_socket_finished_connecting_(bev.ev_write.fd)
+    if op.result == 0:
+        return 1
+    set_errno(<int>-op.result)
+    return -1
+
+
 cdef void finish_connecting(bufferevent *bev) noexcept nogil:
     cdef bufferevent_private *p = BEV_UPCAST(bev)
-    cdef int outcome = evutil_socket_finished_connecting_(bev.ev_write.fd)
+    cdef int outcome = outcome_of_connecting(bev)
     if outcome == 0:
         completion_writable_(p.sending, bev.ev_write.fd)
         return
@@ -526,7 +549,7 @@ cdef void destruct(bufferevent *bev) noexcept nogil:
     # Before the descriptor is closed, or it stays open.
     let_go(bev)
     if BEV_UPCAST(bev).options & BEV_OPT_CLOSE_ON_FREE and bev.ev_read.fd >= 0:
-        close(bev.ev_read.fd)
+        ev_close_socket(bev.ev_read.fd)
 
 
 cdef int flush(bufferevent *bev, short iotype, bufferevent_flush_mode mode) noexcept nogil:
@@ -567,13 +590,55 @@ cdef void completion_socket_leave_(bufferevent *bev) noexcept nogil:
     let_go(bev)
 
 
-cdef void set_descriptor(bufferevent *bev, evutil_socket_t fd) noexcept nogil:
+cdef void take_descriptor(bufferevent *bev, evutil_socket_t fd) noexcept nogil:
     bufferevent_cancel_lookup_(bev)
     event_del(&bev.ev_read)
     event_del(&bev.ev_write)
     completion_socket_leave_(bev)
     completion_socket_assign_(bev, fd)
     bev.input.plain_fd = bev.output.plain_fd = False
+
+
+cdef bint completion_socket_connects_(bufferevent *bev) noexcept nogil:
+    return bev.be_ops == &completion_socket_ops and port_of(bev).connects
+
+
+cdef int connect_socket(bufferevent *bev, evutil_socket_t fd, const sockaddr *address, int socklen) noexcept nogil:
+    cdef bufferevent_private *p = BEV_UPCAST(bev)
+    take_descriptor(bev, fd)
+    if not make_sending(bev) or completion_connect_(p.sending, fd, address, socklen) < 0:
+        return -1
+    p.connecting = True
+    if bufferevent_enable(bev, bev.enabled) == 0 and enable(bev, EV_WRITE) == 0:
+        return 0
+    p.connecting = False
+    return -1
+
+
+cdef int completion_socket_connect_(bufferevent *bev, const sockaddr *address, int socklen) noexcept nogil:
+    cdef evutil_socket_t fd = bev.ev_write.fd
+    cdef bint made = fd < 0
+    cdef int code
+    if made:
+        fd = evutil_socket_(address.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)
+        if fd < 0:
+            return -1
+    if connect_socket(bev, fd, address, socklen) == 0:
+        return 0
+    code = errno
+    if code == ECONNREFUSED:
+        bufferevent_run_eventcb_(bev, BEV_EVENT_ERROR, BEV_OPT_DEFER_CALLBACKS)
+        bufferevent_disable(bev, EV_READ | EV_WRITE)
+        return 0
+    if made:
+        set_descriptor(bev, -1)
+        ev_close_socket(fd)
+    set_errno(code)
+    return -1
+
+
+cdef void set_descriptor(bufferevent *bev, evutil_socket_t fd) noexcept nogil:
+    take_descriptor(bev, fd)
     if fd >= 0:
         bufferevent_enable(bev, bev.enabled)
 

@@ -368,6 +368,8 @@ cdef int bufferevent_socket_connect(bufferevent *bev, const sockaddr *address,
     fd = bev.ev_read.fd
     if fd < 0 and address == NULL:
         set_errno(EINVAL)
+    elif address != NULL and completion_socket_connects_(bev):
+        result = completion_socket_connect_(bev, address, socklen)
     else:
         if address != NULL:
             outcome = evutil_socket_connect_(&fd, address, socklen)

@@ -63,6 +63,7 @@ cdef struct completion:
     uint8_t again                      # submitted again, or awaited, while the kernel was not done with cancelling
     uint8_t orphan                     # freed by its owner: its memory goes when the kernel is done
     uint8_t marks                      # the implementation's own
+    uint8_t lost                       # the kernel never said that it is done: its memory is not used again
     uint16_t n_pieces                  # send: of `pieces` and `pinned`
     # Bytes sent, 0 for connected; or -errno. Of what ended a receive 0 is the peer's end.
     int64_t result
@@ -107,6 +108,8 @@ cdef struct completion_ops:
     # The operation's state is CANCELLING. Ends in completion_over_(): now, if the kernel does not know of it, or
     # when the kernel is done.
     void (*cancel)(completion *op) noexcept nogil
+    # Its memory is about to be freed; the port may be closed. NULL where that means nothing.
+    void (*release)(completion *op) noexcept nogil
 
 cdef struct completion_port:
     completion_loop loop               # must be first; its ops are the first member of a completion_ops
@@ -120,6 +123,12 @@ cdef struct completion_port:
     # The kernel tells of a descriptor's end only when nothing of ours refers to it any more: operations have to
     # be cancelled before it is closed.
     bint holds_descriptors
+    # Operations are begun by whoever submits them, so that no wait has to be ended for them.
+    bint begins_at_once
+    # completion_connect_() does what connect() and a wait for the outcome would.
+    bint connects
+    # Files are sent by completion_send_() alone: what a writer does himself is to copy them.
+    bint sends_files
 
 # --- for the owners ---
 

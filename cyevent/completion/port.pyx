@@ -46,6 +46,9 @@ cdef void completion_port_init_(completion_port *port, event_base *base,
     port.sparse = False
     port.large = 0
     port.holds_descriptors = False
+    port.begins_at_once = False
+    port.connects = False
+    port.sends_files = False
 
 
 # --- owning operations ------------------------------------------------------------------------------
@@ -73,8 +76,12 @@ cdef completion *completion_new_(completion_port *port, completion_kind kind, in
 
 cdef void release(completion *op) noexcept nogil:
     """Nobody has it, and the kernel is done with it."""
+    if op.lost:
+        return
+    if ops_of(op).release != NULL:
+        ops_of(op).release(op)
     while op.first_accepted < op.n_accepted:
-        close(op.accepted[op.first_accepted])
+        ev_close_socket(op.accepted[op.first_accepted])
         op.first_accepted += 1
     mm_free(op.accepted)
     evbuffer_chain_free_all_(op.first)
@@ -97,6 +104,12 @@ cdef inline void unlink(completion *op) noexcept nogil:
         op.port.first = op.next
     if op.next != NULL:
         op.next.prev = op.prev
+
+
+cdef inline void wake(event_base *base) noexcept nogil:
+    """The loop has to begin or to end something."""
+    if not (<completion_port *>base.port).begins_at_once and needs_notify(base):
+        evthread_notify_base_(base)
 
 
 cdef inline void begin_later(completion *op) noexcept nogil:
@@ -123,8 +136,7 @@ cdef void stop(completion *op) noexcept nogil:
     if not under_way:
         return
     ops_of(op).cancel(op)
-    if needs_notify(base):
-        evthread_notify_base_(base)
+    wake(base)
 
 
 cdef void completion_free_(completion *op) noexcept nogil:
@@ -169,8 +181,7 @@ cdef inline int begun(completion *op, int result) noexcept nogil:
     cdef event_base *base = op.port.base
     if result == 0:
         link(op)
-        if needs_notify(base):
-            evthread_notify_base_(base)
+        wake(base)
         return 0
     op.state = COMPLETION_IDLE
     uncount_event(base, 0)
@@ -437,7 +448,7 @@ cdef void completion_add_accepted_(completion *op, evutil_socket_t fd) noexcept 
         room = op.room_accepted * 2 if op.room_accepted else FIRST_ACCEPTED
         grown = <evutil_socket_t *>mm_realloc(op.accepted, room * sizeof(evutil_socket_t))
         if grown == NULL:
-            close(fd)
+            ev_close_socket(fd)
             return
         op.accepted = grown
         op.room_accepted = room

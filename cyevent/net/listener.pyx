@@ -221,7 +221,7 @@ cdef void accept_done(completion *op, void *arg) noexcept nogil:
         lev.back_off = 0
         length = sizeof(address)
         if getpeername(fd, <sockaddr *>&address, &length) < 0:
-            close(fd)
+            ev_close_socket(fd)
             continue
         lev.cb(lev, fd, <sockaddr *>&address, <int>length, lev.user_data)
         if lev.refcnt == 1:

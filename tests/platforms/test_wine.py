@@ -1,4 +1,4 @@
-"""The suite on Windows' CPython under Wine, with select (win32) and AFD polling (afd).
+"""The suite on Windows' CPython under Wine, with select (win32), AFD polling (afd) and completion ports.
 
 What passes here passes on Wine's implementation of Windows' calls, not on Windows itself. wine.py tells how.
 """
@@ -28,12 +28,13 @@ SUITES = {
                 "tests/core/test_call_soon.py",
             ),
             *("tests/buffer/test_io.py", "tests/net/test_listener.py", "tests/tls/test_trust.py"),
+            "tests/completion",
         ],
-        300,
+        350,
     ),
     "core": (["tests/core", "tests/platforms/test_windows.py"], 500),
     "buffer": (["tests/buffer", "tests/net"], 1300),
-    "bufferevent": (["tests/bufferevent"], 500),
+    "bufferevent": (["tests/bufferevent", "tests/completion"], 750),
     "tls": (["tests/tls"], 300),
 }
 
