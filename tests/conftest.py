@@ -5,6 +5,7 @@ import path, so it serves only where nothing is installed (a build in place).
 """
 
 import faulthandler
+import functools
 import hashlib
 import importlib
 import os
@@ -101,6 +102,7 @@ def pytest_collection_modifyitems(config, items):
 OVER_COMPLETIONS = ("bufferevent", "completion", "net")
 
 
+@functools.cache
 def has_completion():
     import cyevent
 

@@ -148,7 +148,7 @@ cdef int completion_writable_(completion *op, evutil_socket_t fd) noexcept nogil
 cdef void completion_cancel_(completion *op) noexcept nogil
 # A send that was cancelled may have sent something: done will be called when that is known.
 cdef void completion_await_(completion *op) noexcept nogil
-# Calls done from the loop, as if something had come: for what was left untaken.
+# Calls done in the next turn of the loop, as if something had come: for what was left untaken.
 cdef void completion_wake_(completion *op) noexcept nogil
 # Moves at most `most` received bytes (0: all) to the end of `into`, whose lock is held. Returns how many. By the
 # loop's callbacks alone.

@@ -15,8 +15,8 @@ from cyevent.buffer.file cimport chain_ready, evbuffer_file_chain_in_memory_
 from cyevent.buffer.types cimport *
 from cyevent.core.memory cimport mm_calloc, mm_free, mm_realloc
 from cyevent.core.queue cimport (
-    event_callback_activate_nolock_, event_callback_cancel_nolock_, event_deferred_cb_init_,
-    count_event, event_deferred_cb_set_priority_, evthread_notify_base_, needs_notify, notify_later,
+    count_event, event_callback_activate_later_nolock_, event_callback_activate_nolock_,
+    event_callback_cancel_nolock_, event_deferred_cb_init_, event_deferred_cb_set_priority_, evthread_notify_base_, needs_notify, notify_later,
     uncount_event, unlock_and_notify,
 )
 from cyevent.core.sys cimport *
@@ -347,7 +347,7 @@ cdef void completion_wake_(completion *op) noexcept nogil:
     cdef event_base *base = op.port.base
     EVLOCK_LOCK(base.lock)
     notify_later(base)
-    event_callback_activate_nolock_(base, &op.done)
+    event_callback_activate_later_nolock_(base, &op.done)
     unlock_and_notify(base)
 
 

@@ -208,12 +208,18 @@ cdef void accept_done(completion *op, void *arg) noexcept nogil:
     cdef ev_socklen_t length
     cdef evutil_socket_t fd
     cdef int code
+    cdef int count = 0
     EVLOCK_LOCK(lev.lock)
     lev.refcnt += 1
     while lev.enabled and lev.cb != NULL:
+        if count == ACCEPT_BATCH:
+            # The others in the next turn.
+            completion_wake_(op)
+            break
         fd = completion_accepted_(op)
         if fd < 0:
             break
+        count += 1
         lev.back_off = 0
         length = sizeof(address)
         if getpeername(fd, <sockaddr *>&address, &length) < 0:
