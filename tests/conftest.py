@@ -97,8 +97,8 @@ def pytest_collection_modifyitems(config, items):
     items[:] = [item for item in items if is_wanted(item)]
 
 
-# Of these, tests that take `method` run over completions, too: with the first mechanism, since the others have none.
-# Such a base is asked for by the environment, so that those which a test makes itself are meant as well.
+# Of these, tests that take `method` run over completions, too: with the first mechanism, since the others have
+# none. Such a base is asked for by the environment, so that those which a test makes itself are meant as well.
 OVER_COMPLETIONS = ("bufferevent", "completion", "net")
 
 

@@ -224,12 +224,12 @@ def test_send(method):
     cdef completion *op
     cdef evbuffer *buf = evbuffer_new()
     cdef char data[100]
-    cdef int i
+    cdef int _i
     if ports is None:
         return
     op = ports.new(COMPLETION_SEND)
     assert completion_send_(op, ports.pair[0], buf, 100) == -1
-    for i in range(12):
+    for _i in range(12):
         assert evbuffer_add_reference(buf, b"piece ", 6, NULL, NULL) == 0
     buf.freeze_start = True
     assert completion_send_(op, ports.pair[0], buf, 20) == 0
@@ -348,4 +348,3 @@ def test_accept_and_connect(method):
     assert connecting.result == -ECONNREFUSED
     completion_free_(connecting)
     close(i)
-
