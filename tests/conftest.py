@@ -5,6 +5,7 @@ import path, so it serves only where nothing is installed (a build in place).
 """
 
 import faulthandler
+import functools
 import hashlib
 import importlib
 import os
@@ -109,11 +110,12 @@ def pytest_collection_modifyitems(config, items):
     items[:] = [item for item in items if is_wanted(item)]
 
 
-# Of these, tests that take `method` run over completions, too: with the first mechanism, since the others have none.
-# Such a base is asked for by the environment, so that those which a test makes itself are meant as well.
+# Of these, tests that take `method` run over completions, too: with the first mechanism, since the others have
+# none. Such a base is asked for by the environment, so that those which a test makes itself are meant as well.
 OVER_COMPLETIONS = ("bufferevent", "completion", "net")
 
 
+@functools.cache
 def has_completion():
     import cyevent
 

@@ -1,20 +1,20 @@
 """Socket bufferevents over completions: what socket.pyx does when told of readiness, done when told of bytes.
 
-Facts: bytes arrive while nobody looks, in pieces of the kernel's choosing; a limit that is set meanwhile comes too
-late for them. A send that is under way cannot be taken back, and nobody knows how much of it has left.
+Facts: bytes arrive while nobody looks, in pieces of the kernel's choosing; a limit that is set meanwhile comes
+too late for them. A send that is under way cannot be taken back, and nobody knows how much of it has left.
 
-What follows: bytes are received as they come only while nothing limits them: no high watermark, no rate limit, no
-largest read. Otherwise, and for sockets on which much comes at once, the operation only tells that the socket is
-readable, and the bytes are read as socket.pyx reads them. What has come for one that does not read at the moment
-stays with the operation. Reading begins when the socket is connected.
+What follows: bytes are received as they come only while nothing limits them: no high watermark, no rate limit,
+no largest read. Otherwise, and for sockets on which much comes at once, the operation only tells that the
+socket is readable, and the bytes are read as socket.pyx reads them. What has come for one that does not read at
+the moment stays with the operation. Reading begins when the socket is connected.
 
 Output leaves with one call to the kernel for all bufferevents of a turn: it is queued when the loop's callback
-returns. In a turn in which little has come it is written at once instead (port.sparse), and only what the socket does
-not take is queued. What is queued stays at the output's front, held, until the kernel says how much of it has left;
-disabling does not take it back.
+returns. In a turn in which little has come it is written at once instead (port.sparse), and only what the
+socket does not take is queued. What is queued stays at the output's front, held, until the kernel says how much
+of it has left; disabling does not take it back.
 
-ev_read and ev_write are timers here. ev_write is also made active, as in socket.pyx, when output has to leave that
-was not added by a callback of the loop's.
+ev_read and ev_write are timers here. ev_write is also made active, as in socket.pyx, when output has to leave
+that was not added by a callback of the loop's.
 """
 
 from libc.errno cimport errno
@@ -554,7 +554,8 @@ cdef void destruct(bufferevent *bev) noexcept nogil:
 
 cdef int flush(bufferevent *bev, short iotype, bufferevent_flush_mode mode) noexcept nogil:
     # Who asks for it may be about to free what is above and below.
-    if iotype & EV_WRITE and mode != BEV_NORMAL and bev.enabled & EV_WRITE and not BEV_UPCAST(bev).write_suspended:
+    if iotype & EV_WRITE and mode != BEV_NORMAL and bev.enabled & EV_WRITE \
+            and not BEV_UPCAST(bev).write_suspended:
         push(bev)
         if bev.output.total_len and may_write(bev):
             write_later(bev)

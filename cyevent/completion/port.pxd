@@ -1,21 +1,23 @@
 # Completion ports: what bufferevents and listeners ask of io_uring and IOCP alike.
 #
-# An operation is a `completion`, made once by its owner and submitted again and again. Submitting only notes it,
-# or starts it, and never blocks; when the kernel is done, the operation's callback runs from the loop like any
-# deferred callback, at the operation's priority, without a lock. Nothing calls back from within a submission.
+# An operation is a `completion`, made once by its owner and submitted again and again. Submitting only notes
+# it, or starts it, and never blocks; when the kernel is done, the operation's callback runs from the loop like
+# any deferred callback, at the operation's priority, without a lock. Nothing calls back from within a
+# submission.
 #
 #     completion_new_            the owner has it, idle
 #     completion_receive_ ...    it is under way, and keeps the loop running
-#     done(op, arg)              the owner takes what has come: completion_take_, completion_accepted_, readable,
-#                                result; and submits again what is idle
+#     done(op, arg)              the owner takes what has come (completion_take_, completion_accepted_, readable,
+#                                result) and submits again what is idle
 #     completion_free_           the owner lets go; done does not come any more
 #
-# Receiving and accepting may be multishot: the operation stays under way while done is called for what has come,
-# until `ended` says why nothing more will. A receive may also turn idle with `readable` set: its owner then reads
-# the descriptor itself, for there is no memory to receive into, or a limit to keep that changes while it waits.
+# Receiving and accepting may be multishot: the operation stays under way while done is called for what has
+# come, until `ended` says why nothing more will. A receive may also turn idle with `readable` set: its owner
+# then reads the descriptor itself, for there is no memory to receive into, or a limit to keep that changes
+# while it waits.
 #
-# All functions here may be called from any thread if the base has a lock. They take the base's lock, and so must
-# be called without it; a bufferevent's or a listener's own lock is taken before.
+# All functions here may be called from any thread if the base has a lock. They take the base's lock, and so
+# must be called without it; a bufferevent's or a listener's own lock is taken before.
 #
 # An implementation is one file that fills a completion_ops, and is the only one to know its kernel. Its struct
 # for a port begins with completion_port, that for an operation with completion.
@@ -60,7 +62,7 @@ cdef struct completion:
     uint8_t ended                      # receive, accept: `result` says why nothing more comes
     uint8_t readable                   # receive: something is there, bytes or the end, for the owner to read
     uint8_t bytes                      # receive: as asked for
-    uint8_t again                      # submitted again, or awaited, while the kernel was not done with cancelling
+    uint8_t again                      # submitted again, or awaited, before cancelling was over
     uint8_t orphan                     # freed by its owner: its memory goes when the kernel is done
     uint8_t marks                      # the implementation's own
     uint8_t lost                       # the kernel never said that it is done: its memory is not used again
@@ -105,8 +107,8 @@ cdef struct completion_ops:
     int (*connect)(completion *op, const sockaddr *address, int length) noexcept nogil
     # Ends when the descriptor can be written to, or has an error.
     int (*writable)(completion *op) noexcept nogil
-    # The operation's state is CANCELLING. Ends in completion_over_(): now, if the kernel does not know of it, or
-    # when the kernel is done.
+    # The operation's state is CANCELLING. Ends in completion_over_(): now, if the kernel does not know of it,
+    # or when the kernel is done.
     void (*cancel)(completion *op) noexcept nogil
     # Its memory is about to be freed; the port may be closed. NULL where that means nothing.
     void (*release)(completion *op) noexcept nogil
@@ -115,8 +117,8 @@ cdef struct completion_port:
     completion_loop loop               # must be first; its ops are the first member of a completion_ops
     event_base *base
     completion *first                  # all operations that are not idle
-    # Set by the implementation for each turn: so little has completed that a system call at once costs less than
-    # one with the next wait. Writers then write themselves first.
+    # Set by the implementation for each turn: so little has completed that a system call at once costs less
+    # than one with the next wait. Writers then write themselves first.
     bint sparse
     # Who receives pieces of this size and above had better read by itself. 0: nobody.
     size_t large
@@ -141,8 +143,8 @@ cdef completion *completion_new_(completion_port *port, completion_kind kind, in
 cdef void completion_free_(completion *op) noexcept nogil
 cdef void completion_set_priority_(completion *op, int priority) noexcept nogil
 
-# The operation must be idle, or be cancelling: then it begins when that is over. 0, or -1 with errno. bytes: they
-# are received as they come; without, the owner only hears that there are some.
+# The operation must be idle, or be cancelling: then it begins when that is over. 0, or -1 with errno. bytes:
+# they are received as they come; without, the owner only hears that there are some.
 cdef int completion_receive_(completion *op, evutil_socket_t fd, bint bytes) noexcept nogil
 # Sends from the front of `output`, at most `most` bytes of its first chains, which are held meanwhile; draining
 # what was sent is the caller's. A file at the front goes by itself. The front has to stay as it is: frozen.
@@ -150,17 +152,18 @@ cdef int completion_send_(completion *op, evutil_socket_t fd, evbuffer *output, 
 cdef int completion_accept_(completion *op, evutil_socket_t fd, int flags) noexcept nogil
 cdef int completion_connect_(completion *op, evutil_socket_t fd, const sockaddr *address,
                              int length) noexcept nogil
-# Tells when the descriptor can be written to, or has an error: for one that is connecting already, or is no socket.
+# Tells when the descriptor can be written to, or has an error: for one that is connecting already, or is no
+# socket.
 cdef int completion_writable_(completion *op, evutil_socket_t fd) noexcept nogil
 # Nothing more will be begun, and done is not called unless something has come. What was received or accepted
 # stays to be taken, also what comes until the kernel has stopped.
 cdef void completion_cancel_(completion *op) noexcept nogil
 # A send that was cancelled may have sent something: done will be called when that is known.
 cdef void completion_await_(completion *op) noexcept nogil
-# Calls done from the loop, as if something had come: for what was left untaken.
+# Calls done in the next turn of the loop, as if something had come: for what was left untaken.
 cdef void completion_wake_(completion *op) noexcept nogil
-# Moves at most `most` received bytes (0: all) to the end of `into`, whose lock is held. Returns how many. By the
-# loop's callbacks alone.
+# Moves at most `most` received bytes (0: all) to the end of `into`, whose lock is held. Returns how many. By
+# the loop's callbacks alone.
 cdef ssize_t completion_take_(completion *op, evbuffer *into, size_t most) noexcept nogil
 # The next accepted descriptor, which is the caller's; -1 for none.
 cdef evutil_socket_t completion_accepted_(completion *op) noexcept nogil

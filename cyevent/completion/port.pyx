@@ -1,7 +1,7 @@
 """Completion ports: what their kinds have in common.
 
-An operation's memory belongs to its owner until completion_free_(), and then, if the kernel is not done with it,
-to the port, which frees it when the kernel is. So neither a bufferevent nor a listener has to outlive its
+An operation's memory belongs to its owner until completion_free_(), and then, if the kernel is not done with
+it, to the port, which frees it when the kernel is. So neither a bufferevent nor a listener has to outlive its
 operations; what it must not do is close a descriptor first, where the port holds descriptors.
 """
 
@@ -15,9 +15,9 @@ from cyevent.buffer.file cimport chain_ready, evbuffer_file_chain_in_memory_
 from cyevent.buffer.types cimport *
 from cyevent.core.memory cimport mm_calloc, mm_free, mm_realloc
 from cyevent.core.queue cimport (
-    event_callback_activate_nolock_, event_callback_cancel_nolock_, event_deferred_cb_init_,
-    count_event, event_deferred_cb_set_priority_, evthread_notify_base_, needs_notify, notify_later,
-    uncount_event, unlock_and_notify,
+    count_event, event_callback_activate_later_nolock_, event_callback_activate_nolock_,
+    event_callback_cancel_nolock_, event_deferred_cb_init_, event_deferred_cb_set_priority_,
+    evthread_notify_base_, needs_notify, notify_later, uncount_event, unlock_and_notify,
 )
 from cyevent.core.sys cimport *
 from cyevent.core.threads cimport EVLOCK_LOCK, EVLOCK_UNLOCK
@@ -358,7 +358,7 @@ cdef void completion_wake_(completion *op) noexcept nogil:
     cdef event_base *base = op.port.base
     EVLOCK_LOCK(base.lock)
     notify_later(base)
-    event_callback_activate_nolock_(base, &op.done)
+    event_callback_activate_later_nolock_(base, &op.done)
     unlock_and_notify(base)
 
 

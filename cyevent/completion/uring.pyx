@@ -4,38 +4,38 @@ Facts and hazards (those of rings and their memory are in uring_ring.pyx):
 
 - An operation refers to the open file: while a receive is under way, close() neither ends the connection nor
   stops the receive.
-- A multishot receive ends when there is no buffer (ENOBUFS), when the kernel has no room for its completions, and
-  when its thread ends (ECANCELED); none of these is the connection's end.
+- A multishot receive ends when there is no buffer (ENOBUFS), when the kernel has no room for its completions,
+  and when its thread ends (ECANCELED); none of these is the connection's end.
 - Cancelling is an operation too. What is cancelled may complete first; or it is just between two receives, and
   is not found (ENOENT), or at work (EALREADY), and goes on.
-- A send that the socket takes completes within io_uring_enter(), so that a wait for one completion is over at once.
+- A send that the socket takes completes within io_uring_enter(), so that a wait for one completion is over at
+  once.
 - Only the ring's thread may enter it, and a thread that ends takes its operations with it.
 - Polling an epoll descriptor tells of its becoming readable, not of its staying so.
 
 What follows. One io_uring_enter() a turn tells the kernel what was queued since the last, waits, and has what
-completed. Readiness goes on in epoll, for all that is not a bufferevent or a listener of this port: its descriptor
-is polled by the ring, once each time, and epoll is asked only when that completes. So what a base had before is as
-it was, and a base whose ring is refused is one without a port.
+completed. Readiness goes on in epoll, for all that is not a bufferevent or a listener of this port: its
+descriptor is polled by the ring, once each time, and epoll is asked only when that completes. So what a base
+had before is as it was, and a base whose ring is refused is one without a port.
 
-Submitting writes no entry: operations stand in a list, in memory of ours, from which the entries are made before
-the wait. So any thread may submit, more may be queued than the ring holds, what is cancelled before the wait never
-gets to the kernel, and a forked child touches nothing that its parent shares.
+Submitting writes no entry: operations stand in a list, in memory of ours, from which the entries are made
+before the wait. So any thread may submit, more may be queued than the ring holds, what is cancelled before the
+wait never gets to the kernel, and a forked child touches nothing that its parent shares.
 
 With one or two completions a turn a queued send costs more than send(): a completion to wait for beside the one
-that matters. `sparse` says so, and then bufferevents write at once. Pieces of `large` bytes and more would be cut
-into buffers; their receivers hear that the socket is readable instead, and read it with as few calls as ever. It is
-the same when the buffers are exhausted: that wait for readiness needs no memory, and the next turn is a receive
-again.
+that matters. `sparse` says so, and then bufferevents write at once. Pieces of `large` bytes and more would be
+cut into buffers; their receivers hear that the socket is readable instead, and read it with as few calls as
+ever. It is the same when the buffers are exhausted: that wait for readiness needs no memory, and the next turn
+is a receive again.
 
-A loop that is run by another thread than before, or in a forked child, gets a ring of its own: the old one is closed,
-which cancels what was under way there, and all of it begins again.
+A loop that is run by another thread than before, or in a forked child, gets a ring of its own: the old one is
+closed, which cancels what was under way there, and all of it begins again.
 """
 
 from libc.errno cimport errno
 from libc.stddef cimport size_t
 from libc.stdint cimport uintptr_t
 from libc.string cimport memcpy, memset
-from cyevent.backends.vtable cimport event_op
 from cyevent.buffer.file cimport evbuffer_file_chain_write_
 from cyevent.completion.port cimport *
 from cyevent.completion.port cimport completion, completion_ops, completion_port, completion_send

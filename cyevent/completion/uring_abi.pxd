@@ -1,6 +1,6 @@
-# io_uring's system calls and the memory that it shares with programs. The structs and numbers are the kernel's ABI,
-# which does not change, and are declared here rather than taken from <linux/io_uring.h>: what that knows is as
-# old as the headers of the machine that compiles, and says nothing of the kernel that runs.
+# io_uring's system calls and the memory that it shares with programs. The structs and numbers are the kernel's
+# ABI, which does not change, and are declared here rather than taken from <linux/io_uring.h>: what that knows
+# is as old as the headers of the machine that compiles, and says nothing of the kernel that runs.
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
@@ -42,7 +42,8 @@ cdef extern from *:
     };
     struct uring_timespec { int64_t tv_sec; long long tv_nsec; };
     struct uring_wait { uint64_t sigmask; uint32_t sigmask_sz, min_wait_usec; uint64_t ts; };
-    struct uring_buf { uint64_t addr; uint32_t len; uint16_t bid, resv; };   /* the first one's resv is the tail */
+    struct uring_buf { uint64_t addr; uint32_t len; uint16_t bid, resv; };
+    /* The first one's resv is the tail. */
     struct uring_buf_reg { uint64_t ring_addr; uint32_t ring_entries; uint16_t bgid, flags; uint64_t resv[3]; };
     struct uring_rsrc_update { uint32_t offset, resv; uint64_t data; };
     struct uring_probe_op { uint8_t op, resv; uint16_t flags; uint32_t resv2; };
@@ -57,7 +58,8 @@ cdef extern from *:
     }
     /* As for epoll_wait(): libc's syscall() is a function to return from, when the processor has just forgotten
      * where functions return to. */
-    #if defined(__x86_64__) && defined(__LP64__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+    #if defined(__x86_64__) && defined(__LP64__) \\
+        && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
     static inline int uring_enter(int fd, unsigned submit, unsigned complete, unsigned flags,
                                   const void *argument, size_t size) {
         long result;

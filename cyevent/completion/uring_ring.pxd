@@ -50,15 +50,15 @@ cdef int uring_ring_enable_(uring_ring *ring) noexcept nogil
 cdef void uring_ring_close_(uring_ring *ring, bint abandon) noexcept nogil
 # A zeroed entry; NULL when the kernel does not take those before it.
 cdef uring_sqe *uring_get_sqe_(uring_ring *ring) noexcept nogil
-# Tells the kernel what is new and lets it work; with `wait` until something has completed, or for timeout ns (-1:
-# without end). -1 with errno.
+# Tells the kernel what is new and lets it work; with `wait` until something has completed, or for timeout ns
+# (-1: without end). -1 with errno.
 cdef int uring_submit_(uring_ring *ring, bint wait, int64_t timeout) noexcept nogil
 # Offers buffers to the kernel, up to the depth.
 cdef void uring_offer_(uring_ring *ring) noexcept nogil
 # There were too few. True if there will be more.
 cdef bint uring_starved_(uring_ring *ring) noexcept nogil
-# The kernel has put n bytes in the buffer of an entry with these flags. NULL without memory, or for n of 0: then
-# the buffer is free again.
+# The kernel has put n bytes in the buffer of an entry with these flags. NULL without memory, or for n of 0:
+# then the buffer is free again.
 cdef evbuffer_chain *uring_filled_(uring_ring *ring, uint32_t flags, uint32_t n) noexcept nogil
 
 

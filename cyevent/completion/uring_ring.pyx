@@ -2,24 +2,25 @@
 
 Facts about rings:
 
-- With DEFER_TASKRUN the kernel does what has become possible only inside io_uring_enter() of the thread that the
-  ring belongs to (SINGLE_ISSUER); any other thread's io_uring_enter() fails with EEXIST. The thread is the one
-  that enables a ring which was made disabled.
+- With DEFER_TASKRUN the kernel does what has become possible only inside io_uring_enter() of the thread that
+  the ring belongs to (SINGLE_ISSUER); any other thread's io_uring_enter() fails with EEXIST. The thread is the
+  one that enables a ring which was made disabled.
 - A ring's memory is shared with a forked child, which may neither read nor write it: both would take the same
   entries for theirs.
 - Submission entries may be reused as soon as io_uring_enter() has taken them (SUBMIT_STABLE), completions that
   do not fit are kept and delivered later (NODROP).
-- The kernel uses provided buffers in the order in which they were offered, and the whole of one even for a byte.
+- The kernel uses provided buffers in the order in which they were offered, and the whole of one even for a
+  byte.
 - What refuses io_uring_setup() says EPERM (kernel.io_uring_disabled, seccomp) or ENOSYS.
 
 What follows: a ring is made when its base is, disabled, so that refusal is known at once, and enabled by the
 first loop. Few buffers are offered at a time, and those first that came back last: their memory is still in the
 processor's cache, which is worth more than all else (16 KiB into 1 MiB of memory in turns takes half as long
-again as into the same 64 KiB). When that were too few there will be twice as many. A buffer of 4 KiB goes into an
-evbuffer as a chain that refers to it, and comes back, by way of a stack without a lock, when the chain is freed in
-whatever thread. The parts of a buffer are not used one after the other (IOU_PBUF_RING_INC): before Linux 6.16
-completions may come in another order than the bytes, and one byte that nobody reads holds up all of it.
-Descriptors and the ring itself are not registered: it gained nothing that could be measured.
+again as into the same 64 KiB). When that were too few there will be twice as many. A buffer of 4 KiB goes into
+an evbuffer as a chain that refers to it, and comes back, by way of a stack without a lock, when the chain is
+freed in whatever thread. The parts of a buffer are not used one after the other (IOU_PBUF_RING_INC): before
+Linux 6.16 completions may come in another order than the bytes, and one byte that nobody reads holds up all of
+it. Descriptors and the ring itself are not registered: it gained nothing that could be measured.
 """
 
 from libc.errno cimport errno
@@ -48,7 +49,8 @@ cdef enum:
 
 cdef int set_up(uring_params *params, unsigned flags) noexcept nogil:
     memset(params, 0, sizeof(uring_params))
-    params.flags = flags | URING_SETUP_CQSIZE | URING_SETUP_CLAMP | URING_SETUP_R_DISABLED | URING_SETUP_SUBMIT_ALL
+    params.flags = (flags | URING_SETUP_CQSIZE | URING_SETUP_CLAMP | URING_SETUP_R_DISABLED
+                    | URING_SETUP_SUBMIT_ALL)
     params.cq_entries = CQ_ENTRIES
     return uring_setup(SQ_ENTRIES, params)
 
@@ -74,8 +76,8 @@ cdef int map_ring(uring_ring *ring, uring_params *params) noexcept nogil:
     if ring.memory == MAP_FAILED:
         ring.memory = NULL
         return -1
-    ring.sqes = <uring_sqe *>mmap(NULL, ring.sqes_len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, ring.fd,
-                                  URING_OFF_SQES)
+    ring.sqes = <uring_sqe *>mmap(NULL, ring.sqes_len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE,
+                                  ring.fd, URING_OFF_SQES)
     if ring.sqes == <uring_sqe *>MAP_FAILED:
         ring.sqes = NULL
         return -1

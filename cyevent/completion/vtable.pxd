@@ -21,12 +21,12 @@ cdef struct completion_loop_ops:
     int (*dispatch)(completion_loop *port, int64_t timeout) noexcept nogil
     # event_base_loop() ends; what is queued must not wait for the next one.
     void (*end)(completion_loop *port) noexcept nogil
-    # In a child after fork(), when the backend has been made anew: what was under way begins again in the child.
-    # 0 or -1.
+    # In a child after fork(), when the backend has been made anew: what was under way begins again in the
+    # child. 0 or -1.
     int (*reinit)(completion_loop *port) noexcept nogil
     # The base goes: cancels everything and gives the kernel's objects back. Memory that the kernel may still
-    # write to, or somebody still reads from, lasts until they are done. The port's own is freed by the reactor with
-    # mm_free(), later: operations refer to it.
+    # write to, or somebody still reads from, lasts until they are done. The port's own is freed by the reactor
+    # with mm_free(), later: operations refer to it.
     void (*close)(completion_loop *port) noexcept nogil
 
 # Called when its module is imported. One implementation a system.

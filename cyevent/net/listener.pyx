@@ -9,9 +9,9 @@ those that are open. When descriptors run out, a spare one is closed, the connec
 closed, so that the peer learns of it now, and then the listener rests for a while that doubles, up to a
 second.
 
-A base with a completion port has connections accepted by the kernel as they come, with one operation for all of
-them. That gives no addresses, so each connection is asked for its peer's; one that cannot say is gone already. What
-was accepted when the listener is disabled waits for it, and is closed with it.
+A base with a completion port has connections accepted by the kernel as they come, with one operation for all
+of them. That gives no addresses, so each connection is asked for its peer's; one that cannot say is gone
+already. What was accepted when the listener is disabled waits for it, and is closed with it.
 
 The lock is held while a callback runs, so that after evconnlistener_disable() none is running or comes. A
 callback may need the GIL: who waits for the lock does so without it.
@@ -212,12 +212,18 @@ cdef void accept_done(completion *op, void *arg) noexcept nogil:
     cdef ev_socklen_t length
     cdef evutil_socket_t fd
     cdef int code
+    cdef int count = 0
     EVLOCK_LOCK(lev.lock)
     lev.refcnt += 1
     while lev.enabled and lev.cb != NULL:
+        if count == ACCEPT_BATCH:
+            # The others in the next turn.
+            completion_wake_(op)
+            break
         fd = completion_accepted_(op)
         if fd < 0:
             break
+        count += 1
         lev.back_off = 0
         length = sizeof(address)
         if getpeername(fd, <sockaddr *>&address, &length) < 0:

@@ -128,7 +128,7 @@ def test_exhausted_buffers(base):
         for left, _ in made:
             left.send(bytes([number % 256]) * 600)
         wanted = 600 * (number + 1)
-        run_until(base, lambda: all(len(reader.input) == wanted for reader in readers))  # noqa: B023
+        run_until(base, lambda: all(len(reader.input) == wanted for reader in readers))
     expected = b"".join(bytes([number % 256]) * 600 for number in range(rounds))
     for reader in readers:
         assert reader.read() == expected
@@ -153,7 +153,8 @@ def test_received_bytes_outlive_the_ring(base, pair):
     view = kept.peek()[0]
     bev.close()
     base.close()
-    del base, bev
+    del base
+    bev = None
     gc.collect()
     assert bytes(kept) == b"".join(bytes([number]) * 1000 for number in range(20))
     assert bytes(view) == bytes(1000)
@@ -307,7 +308,7 @@ def test_disable_in_the_read_callback(base, pair):
     bev.enable(READ)
     for number in range(5):
         left.send(bytes([number]))
-        run_until(base, lambda: len(b"".join(got)) == number + 1)  # noqa: B023
+        run_until(base, lambda: len(b"".join(got)) == number + 1)
         left.send(b"")
         base.loop(EVLOOP_NONBLOCK)
         bev.enable(READ)
@@ -542,10 +543,10 @@ def flood(base, connections, at_once):
                     client.send(b"hello")
                 if number % 3 == 2:
                     client.close()
-            run_until(base, lambda: len(ends) >= first + at_once // 3)  # noqa: B023
+            run_until(base, lambda: len(ends) >= first + at_once // 3)
             for client in clients:
                 client.close()
-            run_until(base, lambda: len(ends) == first + at_once)  # noqa: B023
+            run_until(base, lambda: len(ends) == first + at_once)
     assert not bevs
 
 

@@ -178,7 +178,7 @@ def test_many_at_once(base, accepted, collect):
         while len(accepted) < 300:
             base.loop(EVLOOP_ONCE)
             turns += 1
-        # In batches, but not all in one, unless it is the kernel that accepts.
+        # In batches, but not all in one; those of a port follow in turns of the same loop.
         assert (1 if base.completion else 2) <= turns <= 10
         for sock in socks:
             sock.close()
