@@ -509,7 +509,8 @@ def test_bad_arguments(method, base, collect, address, options, error, name):
     before = fds.opened()
     with pytest.raises(error, match=name):
         Listener(base, address, collect, **options)
-    if before:
+    # Windows opens handles of its own at the first use of something.
+    if before and not fds.WINDOWS:
         assert fds.opened() == before
 
 
