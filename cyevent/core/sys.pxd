@@ -73,6 +73,12 @@ cdef extern from *:
               return -1;
           return flags & O_NONBLOCK ? 0 : fcntl(fd, F_SETFL, flags | O_NONBLOCK);
       }
+      static inline int ev_set_blocking(evutil_socket_t fd) {
+          int flags = fcntl(fd, F_GETFL);
+          if (flags < 0)
+              return -1;
+          return flags & O_NONBLOCK ? fcntl(fd, F_SETFL, flags & ~O_NONBLOCK) : 0;
+      }
       static inline int ev_set_closeonexec(evutil_socket_t fd) {
           int flags = fcntl(fd, F_GETFD);
           if (flags < 0)
@@ -251,6 +257,7 @@ cdef extern from *:
     int ev_close_socket(evutil_socket_t fd) noexcept nogil
     int ev_close_file(int fd) noexcept nogil
     int ev_set_nonblocking(evutil_socket_t fd) noexcept nogil
+    int ev_set_blocking(evutil_socket_t fd) noexcept nogil
     int ev_set_closeonexec(evutil_socket_t fd) noexcept nogil
     int ev_clear_closeonexec(evutil_socket_t fd) noexcept nogil
     bint ev_is_open(evutil_socket_t fd) noexcept nogil

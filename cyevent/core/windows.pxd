@@ -19,6 +19,12 @@ cdef extern from *:
     """
     #if defined(_WIN32) && !defined(CYEVENT_WINDOWS_H)
     #define CYEVENT_WINDOWS_H
+    #ifndef NOMINMAX
+      #define NOMINMAX
+    #endif
+    #ifndef WIN32_LEAN_AND_MEAN
+      #define WIN32_LEAN_AND_MEAN
+    #endif
     #include <winsock2.h>
     #include <ws2tcpip.h>
     #include <mswsock.h>
@@ -171,7 +177,11 @@ cdef extern from *:
         unsigned long on = 1;
         return ev_failed(ioctlsocket((SOCKET)fd, FIONBIO, &on));
     }
-    /* Sockets are inherited on demand only; those of socket() are marked otherwise. */
+    static inline int ev_set_blocking(evutil_socket_t fd) {
+        unsigned long off = 0;
+        return ev_failed(ioctlsocket((SOCKET)fd, FIONBIO, &off));
+    }
+    /* Those of socket() are inherited. */
     static inline int ev_set_closeonexec(evutil_socket_t fd) {
         SetHandleInformation((HANDLE)fd, HANDLE_FLAG_INHERIT, 0);
         return 0;

@@ -239,7 +239,8 @@ cdef evutil_socket_t evutil_accept4_(evutil_socket_t sock, sockaddr *address, ev
     cdef evutil_socket_t fd = ev_accept4(sock, address, length, flags)
     if fd < 0 or EV_HAVE_ACCEPT4:
         return fd
-    if set_flags(fd, flags) < 0:
+    # Outside Linux it begins with its listener's flags.
+    if set_flags(fd, flags) < 0 or (not flags & SOCK_NONBLOCK and ev_set_blocking(fd) < 0):
         drop(fd)
         return -1
     return fd

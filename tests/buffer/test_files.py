@@ -25,7 +25,7 @@ def path(tmp_path):
 
 
 def open_descriptors():
-    return fds.opened()
+    return fds.opened_files()
 
 
 def through_a_socket(buf):

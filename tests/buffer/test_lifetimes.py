@@ -500,7 +500,8 @@ print("end")
 """
     )
     # Whether the loop was stopped before it was done is a matter of time; the end itself must be clean.
-    assert done.stdout.split("\n")[0] == "end"
+    # Windows' loopback may take all of it before that.
+    assert "end" in done.stdout.split("\n")[: 2 if sys.platform == "win32" else 1]
     assert done.stderr == ""
 
 

@@ -1,7 +1,6 @@
 """What lives how long, and who may end it when."""
 
 import gc
-import os
 import socket
 import sys
 import threading
@@ -36,14 +35,6 @@ ALL_OPTIONS = [
 ]
 
 
-def is_open(fd):
-    try:
-        os.fstat(fd)
-    except OSError:
-        return False
-    return True
-
-
 def test_kept_while_enabled(base, pair):
     left, right = pair
     got = []
@@ -61,7 +52,7 @@ def test_kept_while_enabled(base, pair):
     base.dispatch()
     gc.collect()
     assert gone() is None
-    assert not is_open(fd)
+    assert not fds.is_open(fd)
 
 
 def test_not_kept_before(base, pair):
@@ -71,7 +62,7 @@ def test_not_kept_before(base, pair):
     fd = bev.fd
     del bev
     gc.collect()
-    assert gone() is None and not is_open(fd)
+    assert gone() is None and not fds.is_open(fd)
 
 
 def test_kept_until_it_is_written(base, pair):
@@ -102,7 +93,7 @@ def test_cycles_are_collected(base, pair):
     fd = bev.fd
     del bev
     gc.collect()
-    assert gone() is None and not is_open(fd)
+    assert gone() is None and not fds.is_open(fd)
 
 
 @pytest.mark.parametrize("options", ALL_OPTIONS)
@@ -124,7 +115,7 @@ def test_close_in_a_callback(base, pair, options, where):
         right.close()
     base.dispatch()
     assert len(calls) == 1
-    assert bev.closed and not is_open(fd)
+    assert bev.closed and not fds.is_open(fd)
 
 
 @pytest.mark.parametrize("options", ALL_OPTIONS)
@@ -162,7 +153,7 @@ def test_close_in_a_buffer_callback(base, pair, deferred):
     base.dispatch()
     assert bev.closed
     base.loop(EVLOOP_NONBLOCK)
-    assert not is_open(fd)
+    assert not fds.is_open(fd)
 
 
 def test_close_in_a_callback_of_its_output(base, pair):
@@ -173,7 +164,7 @@ def test_close_in_a_callback_of_its_output(base, pair):
     bev.write(b"x")
     assert bev.closed
     base.dispatch()
-    assert not is_open(fd)
+    assert not fds.is_open(fd)
 
 
 def test_close_with_a_deferred_callback_due(base, pair):
@@ -184,7 +175,7 @@ def test_close_with_a_deferred_callback_due(base, pair):
     bev.trigger(READ)
     fd = bev.fd
     bev.close()
-    assert not is_open(fd)
+    assert not fds.is_open(fd)
     base.dispatch()
     assert calls == []
 
@@ -205,7 +196,7 @@ def test_close_the_base_first(method):
     with pytest.raises(ValueError, match="closed"):
         idle.write(b"x")
     idle.close()
-    assert not any(map(is_open, both))
+    assert not any(map(fds.is_open, both))
     with pytest.raises(ValueError, match="closed"):
         SocketBufferEvent(base)
 
@@ -221,7 +212,7 @@ def test_base_closed_in_the_end(method):
     fd = bev.fd
     del bev, base
     gc.collect()
-    assert gone() is None and not is_open(fd)
+    assert gone() is None and not fds.is_open(fd)
     right.close()
 
 

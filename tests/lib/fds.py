@@ -11,6 +11,7 @@ import sys
 import pytest
 
 WINDOWS = sys.platform == "win32"
+MOST_BETWEEN_HANDLES = 4096
 
 
 def pipe():
@@ -38,6 +39,10 @@ def write(fd, data):
     return _socket_call(fd, "send", data) if WINDOWS else os.write(fd, data)
 
 
+def shut_writing(fd):
+    _socket_call(fd, "shutdown", socket.SHUT_WR)
+
+
 def close(fd):
     if WINDOWS:
         socket.close(fd)
@@ -45,16 +50,38 @@ def close(fd):
         os.close(fd)
 
 
+def _count_handles():
+    """Tried one after the other, since GetProcessHandleCount() is always 0 under Wine."""
+    flags = ctypes.c_ulong()
+    is_handle = ctypes.windll.kernel32.GetHandleInformation
+    count = last = handle = 0
+    while handle < last + MOST_BETWEEN_HANDLES:
+        handle += 4
+        if is_handle(ctypes.c_void_p(handle), ctypes.byref(flags)):
+            count += 1
+            last = handle
+    return count
+
+
 def opened():
     """How many descriptors this process has, or None where that is not told; on Windows all its handles."""
     if WINDOWS:
-        count = ctypes.c_ulong()
-        kernel = ctypes.windll.kernel32
-        kernel.GetCurrentProcess.restype = ctypes.c_void_p
-        process = ctypes.c_void_p(kernel.GetCurrentProcess())
-        return count.value if kernel.GetProcessHandleCount(process, ctypes.byref(count)) else None
+        return _count_handles()
     folder = "/proc/self/fd" if os.path.isdir("/proc/self/fd") else "/dev/fd"
     return len(os.listdir(folder)) if os.path.isdir(folder) else None
+
+
+def opened_files():
+    """The same without what Windows has beside descriptors of files."""
+    return sum(map(_is_file, range(512))) if WINDOWS else opened()
+
+
+def _is_file(fd):
+    try:
+        os.fstat(fd)
+    except OSError:
+        return False
+    return True
 
 
 def dup(fd):

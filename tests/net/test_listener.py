@@ -21,6 +21,11 @@ from cyevent import (
     Listener,
 )
 
+unix_sockets = pytest.mark.skipif(
+    fds.WINDOWS, reason="Wine has no Unix sockets, nor has Python on Windows"
+)
+NO_UNIX_SOCKETS = OSError if fds.WINDOWS else FileNotFoundError
+
 
 def connect(address, family=socket.AF_INET):
     sock = socket.socket(family)
@@ -99,6 +104,7 @@ def test_dual_stack(base, accepted, collect):
         assert len(accepted) == 1
 
 
+@unix_sockets
 @pytest.mark.parametrize("kind", [str, os.fsencode])
 def test_unix_path(base, accepted, tmp_path, kind):
     path = str(tmp_path / "socket")
@@ -117,6 +123,7 @@ def test_unix_path(base, accepted, tmp_path, kind):
     assert not os.path.exists(path)
 
 
+@unix_sockets
 def test_abstract_name(base, accepted, collect):
     name = b"\0cyevent-test-%d" % os.getpid()
     with Listener(base, name, collect) as listener, connect(name, socket.AF_UNIX):
@@ -147,8 +154,7 @@ def test_existing_socket(base, accepted, collect):
             base.loop(EVLOOP_ONCE)
         assert len(accepted) == 1
         fd = listener.fd
-    with pytest.raises(OSError):
-        os.fstat(fd)
+    assert not fds.is_open(fd)
 
 
 def test_socket_that_listens_and_stays_the_callers(base, accepted, collect):
@@ -162,7 +168,7 @@ def test_socket_that_listens_and_stays_the_callers(base, accepted, collect):
             assert listener.fd == sock.fileno()
             base.loop(EVLOOP_ONCE)
         assert len(accepted) == 1
-        os.fstat(sock.fileno())
+        assert fds.is_open(sock.fileno())
 
 
 def test_many_at_once(base, accepted, collect):
@@ -341,8 +347,7 @@ def test_close_while_others_use_it(running, collect):
         fd = listener.fd
         in_threads(3, close)
         assert listener.closed and listener.fd == -1
-        with pytest.raises(OSError):
-            os.fstat(fd)
+        assert not fds.is_open(fd)
     assert running.num_events() == 0
 
 
@@ -370,6 +375,7 @@ def test_exception_in_the_callback(base, accepted):
         assert handled == [RuntimeError] * 2
 
 
+@pytest.mark.skipif(fds.WINDOWS, reason="Windows does not spread connections over sockets")
 def test_reuse_port(base, accepted, collect):
     with Listener(base, ("127.0.0.1", 0), collect, reuse_port=True) as one:
         with Listener(base, one.address, collect, reuse_port=True) as two:
@@ -378,6 +384,7 @@ def test_reuse_port(base, accepted, collect):
             Listener(base, one.address, collect)
 
 
+@pytest.mark.skipif(fds.WINDOWS, reason="Windows accepts before there is data")
 def test_deferred_accept(base, accepted, collect):
     with (
         Listener(base, ("127.0.0.1", 0), collect, deferred_accept=True) as listener,
@@ -448,8 +455,7 @@ def test_kept_by_the_base_until_it_closes(base, collect):
     assert gone() is not None
     base.close()
     assert gone() is None or gone().closed
-    with pytest.raises(OSError):
-        os.fstat(fd)
+    assert not fds.is_open(fd)
 
 
 def test_use_after_close(base, collect):
@@ -495,7 +501,7 @@ def test_closed_base(base, collect):
         ("/" + "x" * 200, {}, ValueError, "address"),
         ("/tmp/a\0b", {}, ValueError, "address"),
         ("\0cyevent-reuse", {"reuse_port": True}, ValueError, "reuse_port"),
-        ("/nonexistent/directory/socket", {}, FileNotFoundError, "address"),
+        ("/nonexistent/directory/socket", {}, (FileNotFoundError, NO_UNIX_SOCKETS), "address"),
         (("203.0.113.1", 0), {}, OSError, "address"),
     ],
 )
@@ -503,7 +509,8 @@ def test_bad_arguments(method, base, collect, address, options, error, name):
     before = fds.opened()
     with pytest.raises(error, match=name):
         Listener(base, address, collect, **options)
-    if before:
+    # Windows opens handles of its own at the first use of something.
+    if before and not fds.WINDOWS:
         assert fds.opened() == before
 
 

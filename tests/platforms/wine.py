@@ -338,6 +338,7 @@ FLAGS = (
 
 def compile_all(c_files, python, flags=FLAGS):
     """name -> compiled module."""
+    import fcntl
 
     def attempt(item):
         name, source = item
@@ -346,7 +347,9 @@ def compile_all(c_files, python, flags=FLAGS):
         except RuntimeError as error:
             return name, None, f"{name}\n{error}"
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    # Two builds at once would compile the same twice.
+    with open(cache() / "lock", "w") as lock, ThreadPoolExecutor(os.cpu_count()) as pool:
+        fcntl.flock(lock, fcntl.LOCK_EX)
         results = list(pool.map(attempt, c_files.items()))
     errors = [error for _, _, error in results if error]
     if errors:

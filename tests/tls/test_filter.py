@@ -1,9 +1,9 @@
 """TLS over another bufferevent."""
 
 import os
-import socket
 import ssl
 
+import fds
 import pytest
 from tls_peers import Log, Peer, client_context, run_until, server_context, standard_context
 
@@ -199,9 +199,7 @@ def test_dirty_shutdown(base, filters, version, allowed):
     client, server, mine, theirs = filters(version, allow_dirty_shutdown=allowed)
     client.write(b"and then")
     run_until(base, lambda: theirs.received)
-    raw = socket.socket(fileno=os.dup(client.fileno()))
-    raw.shutdown(socket.SHUT_WR)
-    raw.close()
+    fds.shut_writing(client.fileno())
     run_until(base, lambda: len(theirs.events) == 2)
     assert theirs.events[1] == (EOF if allowed else BEV_EVENT_READING | BEV_EVENT_ERROR)
 

@@ -14,6 +14,9 @@ from tls_peers import Log, client_context, run_until, standard_context
 
 from cyevent import BEV_EVENT_EOF, BEV_EVENT_READING, BEV_FINISHED, READ, WRITE, SSLBufferEvent
 
+if sys.platform == "win32":
+    pytest.skip("the programs are ended by POSIX's signals", allow_module_level=True)
+
 ROOT = Path(__file__).resolve().parents[2]
 
 

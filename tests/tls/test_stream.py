@@ -9,6 +9,7 @@ import subprocess
 import time
 
 import clock
+import fds
 import pytest
 from tls_peers import (
     Log,
@@ -472,9 +473,7 @@ def test_dirty_shutdown(base, tls_pair, version, allowed):
     assert server.allow_dirty_shutdown is allowed
     client.write(b"and then")
     run_until(base, lambda: theirs.received)
-    os_socket = socket.socket(fileno=os.dup(client.fileno()))
-    os_socket.shutdown(socket.SHUT_WR)
-    os_socket.close()
+    fds.shut_writing(client.fileno())
     run_until(base, lambda: len(theirs.events) == 2)
     assert theirs.events[1] == (EOF if allowed else BEV_EVENT_READING | BEV_EVENT_ERROR)
     if not allowed:
