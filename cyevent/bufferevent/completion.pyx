@@ -604,7 +604,8 @@ cdef bint completion_socket_connects_(bufferevent *bev) noexcept nogil:
     return bev.be_ops == &completion_socket_ops and port_of(bev).connects
 
 
-cdef int connect_socket(bufferevent *bev, evutil_socket_t fd, const sockaddr *address, int socklen) noexcept nogil:
+cdef int connect_socket(bufferevent *bev, evutil_socket_t fd, const sockaddr *address,
+                        int socklen) noexcept nogil:
     cdef bufferevent_private *p = BEV_UPCAST(bev)
     take_descriptor(bev, fd)
     if not make_sending(bev) or completion_connect_(p.sending, fd, address, socklen) < 0:

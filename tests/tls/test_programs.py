@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 import ssl
+import sys
 import threading
 from pathlib import Path
 
