@@ -7,8 +7,8 @@
 #
 #     completion_new_            the owner has it, idle
 #     completion_receive_ ...    it is under way, and keeps the loop running
-#     done(op, arg)              the owner takes what has come (completion_take_, completion_accepted_, readable,
-#                                result) and submits again what is idle
+#     done(op, arg)              the owner takes what has come (completion_take_, completion_accepted_,
+#                                readable, result) and submits again what is idle
 #     completion_free_           the owner lets go; done does not come any more
 #
 # Receiving and accepting may be multishot: the operation stays under way while done is called for what has
