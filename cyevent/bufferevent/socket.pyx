@@ -382,9 +382,14 @@ cdef int bufferevent_socket_connect(bufferevent *bev, const sockaddr *address,
                 set_errno(ECONNREFUSED)
                 bufferevent_run_eventcb_(bev, BEV_EVENT_ERROR, BEV_OPT_DEFER_CALLBACKS)
                 bufferevent_disable(bev, EV_READ | EV_WRITE)
-            elif bev.be_ops.enable(bev, EV_WRITE) < 0:
-                p.connecting = False
-                result = -1
+            else:
+                # TLS over a socket connects as a socket does, too; its own enabling is for what comes after.
+                if bev.be_ops == completion_socket_ops_():
+                    result = bev.be_ops.enable(bev, EV_WRITE)
+                else:
+                    result = socket_enable(bev, EV_WRITE)
+                if result < 0:
+                    p.connecting = False
     bufferevent_decref_and_unlock_(bev)
     return result
 
