@@ -29,6 +29,9 @@ from perf import _build, _results, _stats
 
 NUMBERS = Path(__file__).parent / "guard.json"
 TOLERANCE = 0.05
+MORE_COUNTS = (
+    2  # of what seems to have got worse, or is written; the least of a path's numbers counts
+)
 PARTS = (_build.Part("module", "guard_cyevent"), _build.Part("module", "wakeup_cyevent"))
 
 
@@ -128,6 +131,11 @@ def measure() -> dict[str, float]:
     return {path: round(per_operation(numbers), 1) for path, numbers in counts.items()}
 
 
+def least(one: Mapping[str, float], two: Mapping[str, float]) -> dict[str, float]:
+    """Returns the smaller number of each path: how threads meet only adds instructions."""
+    return {path: min(value, two[path]) for path, value in one.items()}
+
+
 def report(verdicts: Iterable[Verdict]) -> str:
     """Returns the table."""
     rows = []
@@ -172,14 +180,18 @@ def main(options: argparse.Namespace) -> int:
         key = combination(
             _build.compiler_version(), platform.python_version(), traits(), platform.machine()
         )
+        committed = read(options.numbers).get(key)
+        before = committed["instructions"] if committed else {}
         counts = measure()
+        for _ in range(MORE_COUNTS):
+            if options.update or any(v.word == "WORSE" for v in judge(before, counts)):
+                counts = least(counts, measure())
     except _build.BuildError as error:
         print(f"perf guard: {error}", file=sys.stderr)
         return 2
-    committed = read(options.numbers).get(key)
     print(key)
     if options.update:
-        verdicts = judge(committed["instructions"] if committed else {}, counts)
+        verdicts = judge(before, counts)
         update(options.numbers, key, counts)
         print(report(verdicts))
         print(f"wrote {options.numbers}")
@@ -188,10 +200,10 @@ def main(options: argparse.Namespace) -> int:
         print(report(judge({}, counts)))
         print(f"There are no numbers for {key}: nothing is compared. --update adds these.")
         return 0
-    verdicts = judge(committed["instructions"], counts)
+    verdicts = judge(before, counts)
     print(report(verdicts))
     words = [verdict.word for verdict in verdicts]
-    gone = committed["instructions"].keys() - counts.keys()
+    gone = before.keys() - counts.keys()
     if gone:
         print(f"Not counted any more: {', '.join(sorted(gone))}. `python -m perf guard --update`")
     if "WORSE" in words:
