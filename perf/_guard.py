@@ -32,7 +32,7 @@ TOLERANCE = 0.05
 MORE_COUNTS = (
     2  # of what seems to have got worse, or is written; the least of a path's numbers counts
 )
-PARTS = (_build.Part("module", "guard_cyevent"), _build.Part("module", "wakeup_cyevent"))
+PARTS = (_build.Part("module", "guard_cyevent"),)
 
 
 class Verdict(NamedTuple):

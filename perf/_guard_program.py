@@ -87,7 +87,6 @@ def python_buffer(n: int) -> None:
 
 def paths() -> dict[str, tuple[Callable[[int], object], int]]:
     """Returns what is counted: its name, what does it n times, and n."""
-    wakeup = _build.cython_module("wakeup_cyevent").Peer()
     return {
         "event add + delete": (native.event_add_del, 1000),
         "event ready, C": (native.event_ready, 1000),
@@ -101,7 +100,6 @@ def paths() -> dict[str, tuple[Callable[[int], object], int]]:
         "pair write + read 1 KiB": (native.pair_write_read, 1000),
         "echo round trip, C": (native.socket_echo, 1000),
         "listener accept": (native.listener_accept, 200),
-        "wake-up from a thread": (lambda n: wakeup.run(n, 1), 500),
         "echo round trip, Python": (python_echo, 500),
         "event ready, Python": (python_event, 500),
         "timer add + expire, Python": (python_timer, 500),
