@@ -426,6 +426,8 @@ def test_timers_fire_in_the_order_of_their_deadlines(base):
         timer.delete()
     waiting = [i for i, timer in enumerate(timers) if timer.pending(TIMEOUT)]
     assert len(waiting) == 512
-    expected = sorted(waiting, key=lambda i: timers[i].expires)
+    deadlines = {i: timers[i].expires for i in waiting}
     base.dispatch()
-    assert fired == expected
+    assert sorted(fired) == waiting
+    # Two of them may share one.
+    assert [deadlines[i] for i in fired] == sorted(deadlines.values())

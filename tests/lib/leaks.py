@@ -8,10 +8,13 @@ looked at. Forked children do not look: there, what threads of the parent referr
 import atexit
 import contextlib
 import ctypes
+import os
 
 
 def look_at_the_end():
     """Has what is found reported; to be called before anything else imports the libraries of others."""
+    if os.name != "posix":
+        return
     process = ctypes.CDLL(None)
     look = getattr(process, "__lsan_do_recoverable_leak_check", None)
     if look is None:
