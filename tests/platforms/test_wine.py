@@ -6,6 +6,7 @@ What passes here passes on Wine's implementation of Windows' calls, not on Windo
 import re
 import subprocess
 
+import programs
 import pytest
 import wine
 
@@ -37,7 +38,7 @@ SUITES = {
 
 @pytest.fixture(scope="session")
 def windows_package():
-    reason = wine.missing()
+    reason = "what runs under Wine is not sanitized" if programs.SANITIZERS else wine.missing()
     if reason:
         pytest.skip(reason)
     try:
