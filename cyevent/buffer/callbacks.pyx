@@ -7,7 +7,7 @@ from cyevent.core.memory cimport mm_malloc, mm_free
 from cyevent.core.queue cimport (
     event_deferred_cb_init_, event_deferred_cb_schedule_, )
 from cyevent.core.threads cimport EVLOCK_LOCK, EVLOCK_UNLOCK
-from cyevent.core.types cimport event_callback
+from cyevent.core.types cimport event_callback, EVLIST_ACTIVE, EVLIST_ACTIVE_LATER
 
 
 cdef void link_entry(evbuffer *buf, evbuffer_cb_entry *entry, evbuffer_cb_func cb, void *cbarg,
@@ -177,7 +177,10 @@ cdef void evbuffer_run_callbacks_(evbuffer *buf) noexcept nogil:
     if buf.n_add_for_cb == 0 and buf.n_del_for_cb == 0:
         return
     if event_deferred_cb_schedule_(buf.cb_queue, &buf.seldom.deferred):
-        buf.refcnt += 1
+        # A base that was closed meanwhile has forgotten it, and will not run it again.
+        if not (buf.deferred_ref and buf.cb_queue.closed):
+            buf.refcnt += 1
+        buf.deferred_ref = True
     # The counts stay for those that wait.
     walk(buf, both, both, False)
 
@@ -190,6 +193,8 @@ cdef void run_deferred(event_callback *cb, void *arg) noexcept nogil:
         # The lock's holder may be waiting for what the loop still has of an interpreter.
         base.before_wait(base.binding)
     EVLOCK_LOCK(buf.lock)
+    # Unless another thread has queued it again since it was taken from the queue.
+    buf.deferred_ref = buf.seldom.deferred.flags & (EVLIST_ACTIVE | EVLIST_ACTIVE_LATER) != 0
     walk(buf, both, EVBUFFER_CB_ENABLED, True)
     evbuffer_decref_and_unlock_(buf)
 

@@ -75,6 +75,9 @@ cdef void evbuffer_free(evbuffer *buf) noexcept nogil:
         if buf.seldom.deferred.flags & (EVLIST_ACTIVE | EVLIST_ACTIVE_LATER):
             event_callback_cancel_nolock_(buf.cb_queue, &buf.seldom.deferred)
             buf.refcnt -= 1
+        elif buf.deferred_ref and buf.cb_queue.closed:
+            buf.refcnt -= 1
+        buf.deferred_ref = False
         EVLOCK_UNLOCK(buf.cb_queue.lock)
     evbuffer_decref_and_unlock_(buf)
 

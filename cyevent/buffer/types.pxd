@@ -171,6 +171,7 @@ cdef struct evbuffer:
     unsigned char freeze_start
     unsigned char freeze_end
     unsigned char deferred_cbs
+    unsigned char deferred_ref     # what is queued in the base holds a reference
     unsigned char read_filled      # the last evbuffer_read() filled what it offered: more may be there
     unsigned char plain_fd         # its descriptor turned out to be no socket
     unsigned char dead_callbacks   # some are to be freed when walking is 0 again

@@ -12,6 +12,7 @@ cdef enum:
 cdef struct uring_pool:
     int refs                           # atomic: the ring's own, and one for each such chain
     int32_t returned                   # a stack: numbers of buffers that came back, from any thread
+    bint abandoned                     # the kernel may still write to the memory, which is never used again
     char *memory                       # URING_BUFFERS buffers, touched when first used; numbers begin with 1
     int32_t links[URING_BUFFERS + 1]
 

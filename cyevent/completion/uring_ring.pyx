@@ -115,7 +115,8 @@ cdef uring_pool *new_pool() noexcept nogil:
 
 cdef inline void release_pool(uring_pool *pool) noexcept nogil:
     if ev_atomic_add(&pool.refs, -1) == 0:
-        munmap(pool.memory, URING_BUFFERS * URING_BUFFER)
+        if not pool.abandoned:
+            munmap(pool.memory, URING_BUFFERS * URING_BUFFER)
         mm_free(pool)
 
 
@@ -183,7 +184,8 @@ cdef void uring_ring_close_(uring_ring *ring, bint abandon) noexcept nogil:
         munmap(ring.sqes, ring.sqes_len)
     if ring.offered != NULL and not abandon:
         munmap(ring.offered, URING_BUFFERS * sizeof(uring_buf))
-    if ring.pool != NULL and not abandon:
+    if ring.pool != NULL:
+        ring.pool.abandoned = abandon
         release_pool(ring.pool)
     memset(ring, 0, sizeof(uring_ring))
     ring.fd = -1

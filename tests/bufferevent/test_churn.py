@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import programs
 import pytest
 
 pytestmark = pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="needs Linux's /proc")
@@ -85,7 +86,8 @@ def churn(method, connections, rounds, env, report=lambda *figures: None):
 def test_connections_leave_nothing_behind(method, package_env):
     sizes = churn(method, 300 if method == "select" else 600, 8, package_env)
     # The first rounds fill the pools.
-    assert sizes[-1] <= sizes[2] + 512, sizes
+    # A sanitizer keeps what is freed for a while.
+    assert programs.SANITIZERS or sizes[-1] <= sizes[2] + 512, sizes
 
 
 @pytest.mark.slow

@@ -100,9 +100,10 @@ cdef Ports make(method):
 def test_receive(method):
     cdef Ports ports = make(method)
     cdef completion *op
-    cdef evbuffer *buf = evbuffer_new()
+    cdef evbuffer *buf
     if ports is None:
         return
+    buf = evbuffer_new()
     op = ports.new(COMPLETION_RECEIVE)
     assert op.state == COMPLETION_IDLE
     assert completion_receive_(op, ports.pair[0], True) == 0
@@ -222,11 +223,12 @@ def test_freed_while_it_is_under_way(method):
 def test_send(method):
     cdef Ports ports = make(method)
     cdef completion *op
-    cdef evbuffer *buf = evbuffer_new()
+    cdef evbuffer *buf
     cdef char data[100]
     cdef int _i
     if ports is None:
         return
+    buf = evbuffer_new()
     op = ports.new(COMPLETION_SEND)
     assert completion_send_(op, ports.pair[0], buf, 100) == -1
     for _i in range(12):
@@ -256,11 +258,12 @@ def test_a_full_socket(method):
     cdef Ports ports = make(method)
     cdef completion *op
     cdef completion *waiting
-    cdef evbuffer *buf = evbuffer_new()
+    cdef evbuffer *buf
     cdef char data[65536]
     cdef ssize_t n = 1
     if ports is None:
         return
+    buf = evbuffer_new()
     memset(data, b'-', sizeof(data))
     while n > 0:
         n = write(ports.pair[0], data, sizeof(data))
@@ -287,12 +290,13 @@ def test_a_full_socket(method):
 def test_sendfile(method):
     cdef Ports ports = make(method)
     cdef completion *op
-    cdef evbuffer *buf = evbuffer_new()
+    cdef evbuffer *buf
     cdef char data[100]
     cdef int fd = file_of(b"0123456789", 10)
     if ports is None:
         close(fd)
         return
+    buf = evbuffer_new()
     op = ports.new(COMPLETION_SEND)
     assert evbuffer_add_file(buf, fd, 2, 6) == 0
     assert completion_send_(op, ports.pair[0], buf, 5) == 0
