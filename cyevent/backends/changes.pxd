@@ -6,11 +6,9 @@
 # lower; a word of an earlier batch means none. A backend with such a list so has to set fdinfo_len to 8.
 
 from libc.stdint cimport uint32_t, uint64_t
-from cyevent.core.memory cimport mm_free, mm_realloc
+from cyevent.backends.room cimport make_room
+from cyevent.core.memory cimport mm_free
 from cyevent.core.sys cimport set_errno, ENOMEM
-
-cdef enum:
-    FIRST_NCHANGES = 64
 
 cdef struct change:
     int fd
@@ -28,16 +26,10 @@ cdef struct change_list:
 cdef inline int note_change(change_list *changes, int fd, short known, short wanted, bint added,
                             uint64_t *fdinfo) noexcept nogil:
     cdef change *entry
-    cdef int n
     if (fdinfo[0] >> 32) != changes.batch or <uint32_t>fdinfo[0] == 0:
-        if changes.n == changes.allocated:
-            n = changes.allocated * 2 if changes.allocated else FIRST_NCHANGES
-            entry = <change *>mm_realloc(changes.entries, n * sizeof(change))
-            if entry == NULL:
-                set_errno(ENOMEM)
-                return -1
-            changes.entries = entry
-            changes.allocated = n
+        if not make_room(<void **>&changes.entries, &changes.allocated, changes.n + 1, sizeof(change)):
+            set_errno(ENOMEM)
+            return -1
         entry = &changes.entries[changes.n]
         entry.fd = fd
         entry.known = known

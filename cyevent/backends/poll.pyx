@@ -25,6 +25,7 @@ from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memcpy
 from cyevent.backends.pollbits cimport from_poll, to_poll, CYEVENT_HAVE_POLLRDHUP
 from cyevent.backends.registry cimport backend_register
+from cyevent.backends.room cimport make_room
 from cyevent.backends.vtable cimport backend_host, event_op
 from cyevent.core.clock cimport NS_PER_MS
 from cyevent.core.log cimport event_warn_
@@ -68,17 +69,10 @@ cdef void *poll_init(backend_host *host) noexcept nogil:
 cdef int poll_add(backend_host *host, void *backend, evutil_socket_t fd, short old, short events,
                   uint64_t *fdinfo) noexcept nogil:
     cdef poll_state *state = <poll_state *>backend
-    cdef pollfd *grown
-    cdef int n
     if fdinfo[0] == 0:
-        if state.n == state.allocated:
-            n = state.allocated * 2 if state.allocated else 64
-            grown = <pollfd *>mm_realloc(state.fds, n * sizeof(pollfd))
-            if grown == NULL:
-                set_errno(ENOMEM)
-                return -1
-            state.fds = grown
-            state.allocated = n
+        if not make_room(<void **>&state.fds, &state.allocated, state.n + 1, sizeof(pollfd)):
+            set_errno(ENOMEM)
+            return -1
         state.fds[state.n].fd = fd
         state.fds[state.n].revents = 0
         state.n += 1

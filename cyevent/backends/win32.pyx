@@ -21,10 +21,11 @@ that is no socket is refused when it is added. With nothing to wait for we sleep
 from libc.errno cimport errno
 from libc.stdint cimport int64_t, uint64_t
 from cyevent.backends.registry cimport backend_register
+from cyevent.backends.room cimport make_room
 from cyevent.backends.vtable cimport backend_host, event_op
 from cyevent.core.clock cimport NS_PER_MS
 from cyevent.core.log cimport event_warn_
-from cyevent.core.memory cimport mm_calloc, mm_free, mm_malloc, mm_realloc
+from cyevent.core.memory cimport mm_calloc, mm_free, mm_malloc
 from cyevent.core.sys cimport *
 from cyevent.core.sys cimport timeval
 from cyevent.core.threads cimport EVLOCK_LOCK, EVLOCK_UNLOCK
@@ -50,7 +51,6 @@ cdef extern from *:
     void ev_sleep(unsigned ms) noexcept nogil
 
 cdef enum:
-    FIRST_ROOM = 64
     MAX_WAIT_MS = 35 * 60 * 1000
 
 cdef struct wanted_socket:
@@ -74,8 +74,6 @@ cdef void *win32_init(backend_host *host) noexcept nogil:
 cdef int win32_add(backend_host *host, void *backend, evutil_socket_t fd, short old, short events,
                    uint64_t *fdinfo) noexcept nogil:
     cdef win32_state *state = <win32_state *>backend
-    cdef wanted_socket *grown
-    cdef int n
     if not ((old | events) & (EV_READ | EV_WRITE)):
         # EV_CLOSED alone could never be told.
         set_errno(ENOTSUP)
@@ -83,14 +81,9 @@ cdef int win32_add(backend_host *host, void *backend, evutil_socket_t fd, short 
     if fdinfo[0] == 0:
         if not ev_is_open(fd):
             return -1
-        if state.n == state.allocated:
-            n = state.allocated * 2 if state.allocated else FIRST_ROOM
-            grown = <wanted_socket *>mm_realloc(state.wanted, n * sizeof(wanted_socket))
-            if grown == NULL:
-                set_errno(ENOMEM)
-                return -1
-            state.wanted = grown
-            state.allocated = n
+        if not make_room(<void **>&state.wanted, &state.allocated, state.n + 1, sizeof(wanted_socket)):
+            set_errno(ENOMEM)
+            return -1
         state.wanted[state.n].fd = fd
         state.n += 1
         fdinfo[0] = <uint64_t>state.n

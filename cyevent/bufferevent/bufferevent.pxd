@@ -89,13 +89,6 @@ cdef inline bufferevent_private *BEV_UPCAST(bufferevent *bev) noexcept nogil:
     return <bufferevent_private *>bev
 
 
-# After a read: it filled what was offered, so that more may be there, and nobody has set a limit for one read,
-# which is one for a turn.
-cdef inline bint bufferevent_may_read_again_(bufferevent *bev) noexcept nogil:
-    cdef bufferevent_private *p = BEV_UPCAST(bev)
-    return bev.input.read_filled and p.max_single_read == 0 and p.rate_limiting == NULL
-
-
 cdef inline void BEV_LOCK(bufferevent *bev) noexcept nogil:
     EVLOCK_LOCK(BEV_UPCAST(bev).lock)
 

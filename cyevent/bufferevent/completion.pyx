@@ -18,20 +18,19 @@ that was not added by a callback of the loop's.
 """
 
 from libc.errno cimport errno
-from libc.limits cimport INT_MAX
 from cyevent.buffer.callbacks cimport evbuffer_remove_all_callbacks_
 from cyevent.buffer.evbuffer cimport evbuffer_drain
 from cyevent.buffer.types cimport evbuffer_chain, CHAIN_FILESEGMENT
 from cyevent.buffer.io cimport evbuffer_read, evbuffer_write, evbuffer_write_atmost
 from cyevent.bufferevent.bufferevent cimport *
 from cyevent.bufferevent.ratelimit cimport *
+from cyevent.bufferevent.sockets cimport *
 from cyevent.bufferevent.types cimport *
 from cyevent.completion.port cimport *
 from cyevent.completion.port cimport completion, completion_port
 from cyevent.core.event cimport (
-    event_active, event_add, event_assign, event_del, event_priority_set, event_remove_timer,
+    event_active, event_add, event_del, event_remove_timer,
 )
-from cyevent.core.queue cimport event_callback_activate_later_nolock_
 from cyevent.core.sys cimport *
 from cyevent.core.types cimport *
 from cyevent.net.sys cimport SOCK_CLOEXEC, SOCK_NONBLOCK
@@ -66,22 +65,7 @@ cdef inline bint is_busy(const completion *op) noexcept nogil:
     return op != NULL and (op.state == COMPLETION_UNDER_WAY or op.done.flags & ACTIVE)
 
 
-cdef void fail(bufferevent *bev, short direction, short what) noexcept nogil:
-    cdef int code = errno
-    bufferevent_disable(bev, direction)
-    set_errno(code)
-    bufferevent_run_eventcb_(bev, what, 0)
-
-
 # --- writing ----------------------------------------------------------------------------------------
-
-cdef void write_later(bufferevent *bev) noexcept nogil:
-    cdef event *ev = &bev.ev_write
-    EVLOCK_LOCK(ev.base.lock)
-    ev.res = EV_WRITE
-    event_callback_activate_later_nolock_(ev.base, &ev.evcb)
-    EVLOCK_UNLOCK(ev.base.lock)
-
 
 cdef bint make_sending(bufferevent *bev) noexcept nogil:
     cdef bufferevent_private *p = BEV_UPCAST(bev)
@@ -155,18 +139,18 @@ cdef void write_output(bufferevent *bev, bint was_told, bint at_once) noexcept n
         n = evbuffer_write_atmost(bev.output, bev.ev_write.fd, most)
         bev.output.freeze_start = True
         if n < 0 and not would_block(errno):
-            fail(bev, EV_WRITE, BEV_EVENT_WRITING | BEV_EVENT_ERROR)
+            bufferevent_fail_(bev, EV_WRITE, BEV_EVENT_WRITING | BEV_EVENT_ERROR)
             return
         if n == 0:
-            fail(bev, EV_WRITE, BEV_EVENT_WRITING | BEV_EVENT_EOF)
+            bufferevent_fail_(bev, EV_WRITE, BEV_EVENT_WRITING | BEV_EVENT_EOF)
             return
         if n > 0 and n == most and bev.output.total_len:
             # It is we who stopped, not the socket.
-            write_later(bev)
+            bufferevent_write_later_(bev)
             wrote(bev, n, False)
             return
     if bev.output.total_len and queue_output(bev, most if n <= 0 else <size_t>MOST_AT_ONCE) < 0:
-        fail(bev, EV_WRITE, BEV_EVENT_WRITING | BEV_EVENT_ERROR)
+        bufferevent_fail_(bev, EV_WRITE, BEV_EVENT_WRITING | BEV_EVENT_ERROR)
         return
     if n > 0:
         wrote(bev, n, False)
@@ -185,7 +169,7 @@ cdef inline void write_wanted(bufferevent *bev) noexcept nogil:
         # By the write callback.
         p.write_wanted = False
         if not bev.ev_write.evcb.flags & ACTIVE and may_write(bev):
-            write_later(bev)
+            bufferevent_write_later_(bev)
 
 
 cdef int outcome_of_connecting(bufferevent *bev) noexcept nogil:
@@ -229,7 +213,7 @@ cdef void continue_output(bufferevent *bev, completion *op) noexcept nogil:
     if op.kind == COMPLETION_WRITABLE:
         if n < 0:
             set_errno(<int>-n)
-            fail(bev, EV_WRITE, BEV_EVENT_WRITING | BEV_EVENT_ERROR)
+            bufferevent_fail_(bev, EV_WRITE, BEV_EVENT_WRITING | BEV_EVENT_ERROR)
         elif may_write(bev):
             write_output(bev, False, True)
         return
@@ -239,7 +223,7 @@ cdef void continue_output(bufferevent *bev, completion *op) noexcept nogil:
         n = -EAGAIN
     if n < 0 and n != -ECANCELED and not would_block(<int>-n):
         set_errno(<int>-n)
-        fail(bev, EV_WRITE, BEV_EVENT_WRITING | BEV_EVENT_ERROR)
+        bufferevent_fail_(bev, EV_WRITE, BEV_EVENT_WRITING | BEV_EVENT_ERROR)
         return
     if n > 0:
         bev.output.freeze_start = False
@@ -286,7 +270,7 @@ cdef void write_due(evutil_socket_t fd, short what, void *arg) noexcept nogil:
     p.refcnt += 1
     p.in_callback = True
     if what == EV_TIMEOUT:
-        fail(bev, EV_WRITE, BEV_EVENT_WRITING | BEV_EVENT_TIMEOUT)
+        bufferevent_fail_(bev, EV_WRITE, BEV_EVENT_WRITING | BEV_EVENT_TIMEOUT)
     elif fd == bev.ev_write.fd and may_write(bev):
         write_output(bev, True, bev.output.plain_fd)
     after_callback(bev)
@@ -340,22 +324,6 @@ cdef inline bint may_read(bufferevent *bev, const completion *op) noexcept nogil
     return bev.enabled & EV_READ and not p.read_suspended and p.receiving == op and not bev.finalizing
 
 
-cdef ev_ssize_t most_to_read(bufferevent *bev) noexcept nogil:
-    """0: it is suspended now."""
-    cdef bufferevent_private *p = BEV_UPCAST(bev)
-    cdef ev_ssize_t most = p.max_single_read if p.max_single_read else INT_MAX
-    if bev.wm_read.high:
-        if bev.input.total_len >= bev.wm_read.high:
-            # The mark was lowered.
-            bufferevent_suspend_read_(bev, BEV_SUSPEND_WM)
-            return 0
-        if bev.wm_read.high - bev.input.total_len < <size_t>most:
-            most = <ev_ssize_t>(bev.wm_read.high - bev.input.total_len)
-    if p.rate_limiting != NULL and bufferevent_get_read_max_(p) < most:
-        most = bufferevent_get_read_max_(p)
-    return 0 if p.read_suspended else most
-
-
 cdef void arrived(bufferevent *bev, ssize_t n) noexcept nogil:
     cdef bufferevent_private *p = BEV_UPCAST(bev)
     if is_set(&bev.timeout_read):
@@ -367,7 +335,7 @@ cdef void arrived(bufferevent *bev, ssize_t n) noexcept nogil:
 
 cdef void take(bufferevent *bev, completion *op) noexcept nogil:
     """What was received."""
-    cdef ev_ssize_t most = most_to_read(bev)
+    cdef ev_ssize_t most = bufferevent_most_to_read_(bev)
     cdef size_t large = op.port.large
     cdef ssize_t n
     if most == 0:
@@ -383,7 +351,7 @@ cdef void take(bufferevent *bev, completion *op) noexcept nogil:
 
 cdef void read_input(bufferevent *bev, completion *op) noexcept nogil:
     """The descriptor is readable."""
-    cdef ev_ssize_t most = most_to_read(bev)
+    cdef ev_ssize_t most = bufferevent_most_to_read_(bev)
     cdef int n
     if most == 0:
         return
@@ -394,9 +362,9 @@ cdef void read_input(bufferevent *bev, completion *op) noexcept nogil:
     if n > 0:
         arrived(bev, n)
     elif n == 0:
-        fail(bev, EV_READ, BEV_EVENT_READING | BEV_EVENT_EOF)
+        bufferevent_fail_(bev, EV_READ, BEV_EVENT_READING | BEV_EVENT_EOF)
     elif not would_block(errno):
-        fail(bev, EV_READ, BEV_EVENT_READING | BEV_EVENT_ERROR)
+        bufferevent_fail_(bev, EV_READ, BEV_EVENT_READING | BEV_EVENT_ERROR)
 
 
 cdef void end_of_input(bufferevent *bev, completion *op) noexcept nogil:
@@ -404,10 +372,10 @@ cdef void end_of_input(bufferevent *bev, completion *op) noexcept nogil:
     if op.result == -ENOTSOCK and not bev.input.plain_fd:
         bev.input.plain_fd = True
     elif op.result == 0:
-        fail(bev, EV_READ, BEV_EVENT_READING | BEV_EVENT_EOF)
+        bufferevent_fail_(bev, EV_READ, BEV_EVENT_READING | BEV_EVENT_EOF)
     else:
         set_errno(<int>-op.result)
-        fail(bev, EV_READ, BEV_EVENT_READING | BEV_EVENT_ERROR)
+        bufferevent_fail_(bev, EV_READ, BEV_EVENT_READING | BEV_EVENT_ERROR)
 
 
 cdef void receive_done(completion *op, void *arg) noexcept nogil:
@@ -440,7 +408,7 @@ cdef void read_due(evutil_socket_t fd, short what, void *arg) noexcept nogil:
     p.refcnt += 1
     p.in_callback = True
     if what == EV_TIMEOUT:
-        fail(bev, EV_READ, BEV_EVENT_READING | BEV_EVENT_TIMEOUT)
+        bufferevent_fail_(bev, EV_READ, BEV_EVENT_READING | BEV_EVENT_TIMEOUT)
     after_callback(bev)
 
 
@@ -558,18 +526,12 @@ cdef int flush(bufferevent *bev, short iotype, bufferevent_flush_mode mode) noex
             and not BEV_UPCAST(bev).write_suspended:
         push(bev)
         if bev.output.total_len and may_write(bev):
-            write_later(bev)
+            bufferevent_write_later_(bev)
     return 0
 
 
 cdef void completion_socket_assign_(bufferevent *bev, evutil_socket_t fd) noexcept nogil:
-    cdef int priority = bev.ev_read.evcb.priority
-    cdef bint again = bev.ev_read.base != NULL
-    event_assign(&bev.ev_read, bev.ev_base, fd, EV_PERSIST | EV_FINALIZE, read_due, bev)
-    event_assign(&bev.ev_write, bev.ev_base, fd, EV_PERSIST | EV_FINALIZE, write_due, bev)
-    if again:
-        event_priority_set(&bev.ev_read, priority)
-        event_priority_set(&bev.ev_write, priority)
+    bufferevent_assign_events_(bev, fd, 0, 0, read_due, write_due)
 
 
 cdef bint completion_socket_is_busy_(bufferevent *bev) noexcept nogil:

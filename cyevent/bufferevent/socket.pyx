@@ -11,7 +11,6 @@ sends and answers in turn costs a wait, a read and a write, and no call to the b
 """
 
 from libc.errno cimport errno
-from libc.limits cimport INT_MAX
 from cyevent.buffer.callbacks cimport evbuffer_attach_cb_
 from cyevent.buffer.evbuffer cimport evbuffer_set_flags
 from cyevent.buffer.io cimport evbuffer_read, evbuffer_write_atmost
@@ -20,16 +19,15 @@ from cyevent.buffer.zerosockets cimport evbuffer_zerocopy_closing_
 from cyevent.bufferevent.bufferevent cimport *
 from cyevent.bufferevent.completion cimport *
 from cyevent.bufferevent.ratelimit cimport *
+from cyevent.bufferevent.sockets cimport *
 from cyevent.bufferevent.types cimport *
 from cyevent.completion.port cimport completion_port_of_, completion_set_priority_
 from cyevent.core.event cimport (
-    event_active, event_add, event_assign, event_base_set, event_del, event_initialized,
+    event_active, event_add, event_base_set, event_del, event_initialized,
     event_priority_set,
 )
 from cyevent.core.memory cimport mm_calloc, mm_free
-from cyevent.core.queue cimport (
-    event_callback_activate_later_nolock_, event_deferred_cb_set_priority_,
-)
+from cyevent.core.queue cimport event_deferred_cb_set_priority_
 from cyevent.core.sys cimport *
 from cyevent.core.types cimport *
 from cyevent.net.util cimport (
@@ -43,16 +41,6 @@ cdef bufferevent_ops socket_ops
 
 
 # --- writing ----------------------------------------------------------------------------------------
-
-cdef void write_later(bufferevent *bev) noexcept nogil:
-    """In the next turn of the loop: a write callback that always adds more must not keep the loop from
-    others."""
-    cdef event *ev = &bev.ev_write
-    EVLOCK_LOCK(ev.base.lock)
-    ev.res = EV_WRITE
-    event_callback_activate_later_nolock_(ev.base, &ev.evcb)
-    EVLOCK_UNLOCK(ev.base.lock)
-
 
 cdef int start_timeout(event *ev, const timeval *tv) noexcept nogil:
     """Without a descriptor only the timeout can happen."""
@@ -79,13 +67,6 @@ cdef void output_changed(evbuffer *buf, const evbuffer_cb_info *info, void *arg)
         event_active(&bev.ev_write, EV_WRITE, 1)
 
 
-cdef void fail(bufferevent *bev, short direction, short what) noexcept nogil:
-    cdef int code = errno
-    bufferevent_disable(bev, direction)
-    set_errno(code)
-    bufferevent_run_eventcb_(bev, what, 0)
-
-
 cdef void write_output(bufferevent *bev, bint was_told) noexcept nogil:
     """Writes what the socket takes. was_told: the user's callback is due even if there was nothing."""
     cdef bufferevent_private *p = BEV_UPCAST(bev)
@@ -100,10 +81,10 @@ cdef void write_output(bufferevent *bev, bint was_told) noexcept nogil:
         n = evbuffer_write_atmost(bev.output, bev.ev_write.fd, most)
         bev.output.freeze_start = True
         if n < 0 and not would_block(errno):
-            fail(bev, EV_WRITE, BEV_EVENT_WRITING | BEV_EVENT_ERROR)
+            bufferevent_fail_(bev, EV_WRITE, BEV_EVENT_WRITING | BEV_EVENT_ERROR)
             return
         if n == 0:
-            fail(bev, EV_WRITE, BEV_EVENT_WRITING | BEV_EVENT_EOF)
+            bufferevent_fail_(bev, EV_WRITE, BEV_EVENT_WRITING | BEV_EVENT_EOF)
             return
         if n > 0 and p.rate_limiting != NULL:
             bufferevent_decrement_write_buckets_(p, n)
@@ -113,7 +94,7 @@ cdef void write_output(bufferevent *bev, bint was_told) noexcept nogil:
     elif not bev.ev_write.evcb.flags & EVLIST_INSERTED and not p.write_suspended:
         if n > 0 and n == most:
             # It is we who stopped, not the socket.
-            write_later(bev)
+            bufferevent_write_later_(bev)
         else:
             bufferevent_add_event_(&bev.ev_write, &bev.timeout_write)
     if n > 0 or (n == 0 and was_told):
@@ -134,7 +115,7 @@ cdef inline void write_wanted(bufferevent *bev) noexcept nogil:
             p.write_wanted = False
             if not bev.ev_write.evcb.flags & PENDING and bev.enabled & EV_WRITE \
                     and not p.write_suspended:
-                write_later(bev)
+                bufferevent_write_later_(bev)
 
 
 cdef void finish_connecting(bufferevent *bev) noexcept nogil:
@@ -169,7 +150,7 @@ cdef void socket_writable(evutil_socket_t fd, short what, void *arg) noexcept no
     p.refcnt += 1
     p.in_callback = True
     if what == EV_TIMEOUT:
-        fail(bev, EV_WRITE, BEV_EVENT_WRITING | BEV_EVENT_TIMEOUT)
+        bufferevent_fail_(bev, EV_WRITE, BEV_EVENT_WRITING | BEV_EVENT_TIMEOUT)
     elif p.connecting:
         finish_connecting(bev)
     elif not p.write_suspended and fd == bev.ev_write.fd:
@@ -179,7 +160,7 @@ cdef void socket_writable(evutil_socket_t fd, short what, void *arg) noexcept no
         p.write_wanted = False
         if bev.output.total_len and bev.enabled & EV_WRITE and not p.write_suspended \
                 and not bev.ev_write.evcb.flags & PENDING:
-            write_later(bev)
+            bufferevent_write_later_(bev)
     bufferevent_decref_and_unlock_(bev)
 
 
@@ -187,18 +168,9 @@ cdef void socket_writable(evutil_socket_t fd, short what, void *arg) noexcept no
 
 cdef void read_input(bufferevent *bev, evutil_socket_t fd) noexcept nogil:
     cdef bufferevent_private *p = BEV_UPCAST(bev)
-    cdef ev_ssize_t most = p.max_single_read if p.max_single_read else INT_MAX
+    cdef ev_ssize_t most = bufferevent_most_to_read_(bev)
     cdef int n
-    if bev.wm_read.high:
-        if bev.input.total_len >= bev.wm_read.high:
-            # The mark was lowered.
-            bufferevent_suspend_read_(bev, BEV_SUSPEND_WM)
-            return
-        if bev.wm_read.high - bev.input.total_len < <size_t>most:
-            most = <ev_ssize_t>(bev.wm_read.high - bev.input.total_len)
-    if p.rate_limiting != NULL and bufferevent_get_read_max_(p) < most:
-        most = bufferevent_get_read_max_(p)
-    if p.read_suspended:
+    if most == 0:
         return
     bev.input.freeze_end = False
     n = evbuffer_read(bev.input, fd, <int>most)
@@ -208,14 +180,14 @@ cdef void read_input(bufferevent *bev, evutil_socket_t fd) noexcept nogil:
             bufferevent_decrement_read_buckets_(p, n)
         bufferevent_trigger_nolock_(bev, EV_READ, 0)
     elif n == 0:
-        fail(bev, EV_READ, BEV_EVENT_READING | BEV_EVENT_EOF)
+        bufferevent_fail_(bev, EV_READ, BEV_EVENT_READING | BEV_EVENT_EOF)
     elif would_block(errno):
         pass
     elif errno == ECONNREFUSED and p.connecting:
         # Reported when the write side says so.
         p.connection_refused = True
     else:
-        fail(bev, EV_READ, BEV_EVENT_READING | BEV_EVENT_ERROR)
+        bufferevent_fail_(bev, EV_READ, BEV_EVENT_READING | BEV_EVENT_ERROR)
 
 
 cdef void socket_readable(evutil_socket_t fd, short what, void *arg) noexcept nogil:
@@ -226,7 +198,7 @@ cdef void socket_readable(evutil_socket_t fd, short what, void *arg) noexcept no
     p.refcnt += 1
     p.in_callback = True
     if what == EV_TIMEOUT:
-        fail(bev, EV_READ, BEV_EVENT_READING | BEV_EVENT_TIMEOUT)
+        bufferevent_fail_(bev, EV_READ, BEV_EVENT_READING | BEV_EVENT_TIMEOUT)
     else:
         read_input(bev, fd)
         while more and bufferevent_may_read_again_(bev) and p.refcnt > 1 and bev.enabled & EV_READ \
@@ -283,16 +255,9 @@ cdef int socket_flush(bufferevent *bev, short iotype, bufferevent_flush_mode mod
 
 
 cdef void assign_events(bufferevent *bev, evutil_socket_t fd) noexcept nogil:
-    cdef int priority = bev.ev_read.evcb.priority
-    cdef bint again = bev.ev_read.base != NULL
     # Without a descriptor they are timers.
-    event_assign(&bev.ev_read, bev.ev_base, fd,
-                 EV_PERSIST | EV_FINALIZE | (EV_READ if fd >= 0 else 0), socket_readable, bev)
-    event_assign(&bev.ev_write, bev.ev_base, fd,
-                 EV_PERSIST | EV_FINALIZE | (EV_WRITE if fd >= 0 else 0), socket_writable, bev)
-    if again:
-        event_priority_set(&bev.ev_read, priority)
-        event_priority_set(&bev.ev_write, priority)
+    bufferevent_assign_events_(bev, fd, EV_READ if fd >= 0 else 0, EV_WRITE if fd >= 0 else 0, socket_readable,
+                               socket_writable)
 
 
 cdef void set_descriptor(bufferevent *bev, evutil_socket_t fd) noexcept nogil:

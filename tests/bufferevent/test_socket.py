@@ -6,6 +6,7 @@ import socket
 import clock
 import fds
 import pytest
+from loops import run_until
 
 from cyevent import (
     BEV_EVENT_CONNECTED,
@@ -54,13 +55,6 @@ def linked(base, pair, options):
     yield left, right
     left.close()
     right.close()
-
-
-def run_until(base, condition, seconds=10):
-    deadline = clock.monotonic() + seconds
-    while not condition():
-        assert clock.monotonic() < deadline, "what was waited for did not happen"
-        base.loop(EVLOOP_NONBLOCK)
 
 
 def test_bytes_arrive_in_order(base, linked):

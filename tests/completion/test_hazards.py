@@ -10,6 +10,7 @@ import threading
 import time
 
 import pytest
+from loops import run_until
 
 import cyevent
 from cyevent import (
@@ -38,24 +39,6 @@ def has_ring():
 
 needs_ring = pytest.mark.skipif(not has_ring(), reason="no io_uring here")
 pytestmark = needs_ring
-
-
-@pytest.fixture
-def base():
-    base = EventBase(completion=True)
-    unexpected = []
-    base.set_exception_handler(lambda exc, callback: unexpected.append((callback, exc)))
-    yield base
-    if not base.closed:
-        base.close()
-    assert unexpected == []
-
-
-def run_until(base, condition, seconds=10):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        base.loop(EVLOOP_NONBLOCK)
 
 
 def open_descriptors():

@@ -7,10 +7,10 @@ import gc
 import socket
 import sys
 import threading
-import time
 
 import fds
 import pytest
+from loops import run_until
 
 from cyevent import (
     BEV_EVENT_CONNECTED,
@@ -33,24 +33,6 @@ pytestmark = pytest.mark.skipif(sys.platform != "win32", reason="this is about W
 
 MUCH = 5_000_000
 PATTERN = bytes(range(251)) * 20000
-
-
-@pytest.fixture
-def base():
-    base = EventBase(completion=True)
-    unexpected = []
-    base.set_exception_handler(lambda exc, callback: unexpected.append((callback, exc)))
-    yield base
-    if not base.closed:
-        base.close()
-    assert unexpected == []
-
-
-def run_until(base, condition, seconds=20):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        base.loop(EVLOOP_NONBLOCK)
 
 
 def receive_all(base, sock, n):
