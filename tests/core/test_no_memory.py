@@ -31,11 +31,13 @@ def failing(compile_cython):
 
 def run(failing, n, methods, tests, limit):
     paths = (programs.environment()["PYTHONPATH"], failing, LIB)
-    command = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "every_nth"]
+    # The plugin imports the package before conftest.py has put the tree's sources last.
+    command = ["-m", "pytest", f"--rootdir={ROOT}", f"--config-file={ROOT / 'pyproject.toml'}"]
+    command += ["-q", "-p", "no:cacheprovider", "-p", "every_nth"]
     command += [f"--every-nth={n}", f"--timeout={TEST_TIMEOUT}", f"--methods={','.join(methods)}"]
     command += [f"--deselect={HERE.relative_to(ROOT) / name}" for name in LEFT_OUT]
     env = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, paths))}
-    done = programs.run(*command, *tests, cwd=ROOT, env=env, timeout=limit)
+    done = programs.run(*command, *tests, env=env, timeout=limit)
     assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-4000:]
     failed = re.search(r"(\d+) allocations failed", done.stdout)
     assert failed and int(failed[1]) > 20, done.stdout[-8000:]

@@ -110,7 +110,8 @@ def test_persistent_active_timeout(method):
     cdef Rig rig = Rig(method)
     cdef event ev
     cdef history h
-    cdef timeval period = milliseconds(60)
+    # Much longer than what comes early: a machine that stalls for less than that changes nothing.
+    cdef timeval period = milliseconds(250)
     cdef timeval early = milliseconds(30)
     h.n = 0
     event_assign(&ev, rig.base, -1, EV_TIMEOUT | EV_PERSIST, record, &h)
@@ -122,8 +123,8 @@ def test_persistent_active_timeout(method):
     event_del(&ev)
     assert [h.what[0], h.what[1], h.what[2]] == [EV_READ, EV_TIMEOUT, EV_TIMEOUT]
     assert h.at[0] - start >= 0.03
-    assert h.at[1] - start >= 0.09
-    assert h.at[2] - start >= 0.15
+    assert h.at[1] - start >= 0.28
+    assert h.at[2] - start >= 0.53
 
 
 cdef struct removal:
