@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from perf import _build, _compare, _guard, _peers, _report, _results
+from perf import _build, _compare, _guard, _page, _peers, _report, _results
 from perf._suite import Benchmark, Figure
 
 # In the order in which they are run.
@@ -60,6 +60,12 @@ def _name(text: str) -> str:
     return text
 
 
+def _page_there(text: str) -> Path:
+    if not Path(text).is_file():
+        raise argparse.ArgumentTypeError(f"{text!r} is no file")
+    return Path(text)
+
+
 def list_them() -> int:
     """Prints a line for each benchmark."""
     for name in NAMES:
@@ -75,6 +81,7 @@ def run(options: argparse.Namespace) -> int:
     chosen = options.names or list(NAMES)
     began = time.monotonic()
     document: dict[str, Any] = {"suite": 1, "machine": _results.machine(), "quick": options.quick}
+    document["rounds"] = options.rounds
     document["benchmarks"], failed = {}, []
     try:
         parts = [part for name in chosen for part in benchmark(name).parts]
@@ -83,11 +90,12 @@ def run(options: argparse.Namespace) -> int:
         print(f"perf run: {error}", file=sys.stderr)
         return 1
     with tempfile.TemporaryDirectory() as folder:
+        plots = options.plot or (_page.pictures(options.page) if options.page else folder)
         for number, name in enumerate(chosen, 1):
             _results.progress(f"\n[{number}/{len(chosen)}] {name}: {benchmark(name).title}")
             file = Path(folder, f"{name}.json")
             command = [sys.executable, "-m", f"perf.{name}", "--json", str(file)]
-            command += ["--plot", str(options.plot or folder)]
+            command += ["--plot", str(plots)]
             command += ["--quick"] * options.quick
             if options.rounds:
                 command += ["--rounds", str(options.rounds)]
@@ -104,6 +112,8 @@ def run(options: argparse.Namespace) -> int:
         for name, results in document["benchmarks"].items()
     }
     _results.progress("")
+    if options.page:
+        _page.fill(options.page, document, [benchmark(name) for name in NAMES])
     print(_report.summary(figures))
     for name in failed:
         print(f"{name} failed")
@@ -129,6 +139,9 @@ def main(arguments: list[str] | None = None) -> int:
         "--json", type=Path, metavar="FILE", default=_results.DEFAULT_DIRECTORY / "run.json"
     )
     running.add_argument("--plot", type=Path, metavar="DIR", help="draw pictures there")
+    running.add_argument(
+        "--page", type=_page_there, metavar="FILE", help="put the figures between a page's marks"
+    )
     _compare.arguments(commands.add_parser("compare", help="what changed between two files"))
     _guard.arguments(commands.add_parser("guard", help="count instructions"))
     options = parser.parse_args(arguments)

@@ -107,8 +107,8 @@ def _with_spread(figure: Figure, peer: str, metric: str) -> str:
     return f"{text} ±{(spread['q3'] - spread['q1']) / 2 / spread['median']:.0%}"
 
 
-def summary(benchmarks: Mapping[str, Sequence[Figure]]) -> str:
-    """Returns one line for each figure that counts, with the notes on all of them."""
+def summary(benchmarks: Mapping[str, Sequence[Figure]], notes: bool = True) -> str:
+    """Returns one line for each figure that counts, and the notes on all of them unless not wanted."""
     header = [
         "benchmark",
         "figure",
@@ -120,16 +120,16 @@ def summary(benchmarks: Mapping[str, Sequence[Figure]]) -> str:
         "quartiles",
         "target",
     ]
-    rows, notes = [], []
+    rows, noted = [], []
     for name, figures in benchmarks.items():
         for figure in figures:
             if not figure.headline:
                 continue
             marked = "*" if figure.notes else ""
-            notes += [f"* {name}, {figure.group}, {figure.name}: {note}" for note in figure.notes]
+            noted += [f"* {name}, {figure.group}, {figure.name}: {note}" for note in figure.notes]
             for line in _summary_lines(figure):
                 rows.append([name + marked, *line])
-    return "\n".join([_stats.table(header, rows, left=3), *notes])
+    return "\n".join([_stats.table(header, rows, left=3), *(noted if notes else ())])
 
 
 def _summary_lines(figure: Figure) -> Iterator[list[str]]:

@@ -112,6 +112,39 @@ def test_run_gives_a_summary_a_file_and_pictures(perf, tmp_path):
 
 
 @needs_libevent
+def test_a_page_gets_the_figures_of_what_was_run_between_its_marks(perf, tmp_path):
+    page = tmp_path / "page.md"
+    marks = "".join(
+        f"Before {name}.\n<!-- figures: {name} -->\nold {name}\n<!-- end -->\n"
+        for name in ("machine", "summary", "parallel", "timers")
+    )
+    page.write_text(f"{marks}After.\n")
+    command = ["run", "parallel", "--quick", "--rounds", "1", "--json", tmp_path / "run.json"]
+    done = perf(*command, "--page", page)
+    assert done.returncode == 0, done.stderr
+    text = page.read_text()
+    # What was not measured is left alone, and so is what stands around.
+    assert "old summary\n" in text and "old timers\n" in text
+    assert "old parallel" not in text and "old machine" not in text
+    assert text.count("Before ") == 4 and text.endswith("After.\n")
+    assert "python -m perf run parallel --quick --rounds 1\n" in text
+    figures = json.loads((tmp_path / "run.json").read_text())["benchmarks"]["parallel"]["figures"]
+    for figure in figures:
+        assert figure["name"] in text
+    assert "![parallel-1](page/parallel-1.svg)" in text
+    ElementTree.parse(tmp_path / "page" / "parallel-1.svg")
+    again = text
+    perf(*command, "--page", page)
+    assert page.read_text().count("<!-- ") == again.count("<!-- ")
+
+
+def test_a_page_that_is_not_there_is_refused(perf, tmp_path):
+    done = perf("run", "parallel", "--page", tmp_path / "none.md")
+    assert done.returncode == 2
+    assert "none.md" in done.stderr
+
+
+@needs_libevent
 def test_servers_are_measured_with_all_that_is_told_of_them(perf, tmp_path):
     file = tmp_path / "accept.json"
     options = ["--quick", "--rounds", "1", "--connects", "200", "--groups", "c"]
