@@ -22,6 +22,8 @@ cdef void evbuffer_cb_suspend(evbuffer *buf, evbuffer_cb_entry *entry) noexcept 
 cdef void evbuffer_cb_unsuspend(evbuffer *buf, evbuffer_cb_entry *entry) noexcept nogil
 # From now on callbacks run from the base's loop, once for all changes since. -1 without memory.
 cdef int evbuffer_defer_callbacks(evbuffer *buf, event_base *base) noexcept nogil
+# A bufferevent moves to another base: what its buffer had with the old one goes along.
+cdef void evbuffer_set_base_(evbuffer *buf, event_base *old, event_base *base) noexcept nogil
 
 cdef void evbuffer_run_callbacks_(evbuffer *buf) noexcept nogil
 cdef void evbuffer_remove_all_callbacks_(evbuffer *buf) noexcept nogil

@@ -16,5 +16,7 @@ cdef bufferevent *bufferevent_socket_new(event_base *base, evutil_socket_t fd, i
 # event callback hears of the outcome. NULL: the descriptor is connecting already. -1 with errno.
 cdef int bufferevent_socket_connect(bufferevent *bev, const sockaddr *address, int socklen) noexcept nogil
 cdef int bufferevent_priority_set(bufferevent *bev, int priority) noexcept nogil
+# -1 for one that is no socket's, whose events are pending, or that has a callback due. What is deferred of its
+# buffers goes along.
 cdef int bufferevent_base_set(event_base *base, bufferevent *bev) noexcept nogil
 cdef bint bufferevent_is_socket_(bufferevent *bev) noexcept nogil

@@ -11,7 +11,7 @@ sends and answers in turn costs a wait, a read and a write, and no call to the b
 """
 
 from libc.errno cimport errno
-from cyevent.buffer.callbacks cimport evbuffer_attach_cb_
+from cyevent.buffer.callbacks cimport evbuffer_attach_cb_, evbuffer_set_base_
 from cyevent.buffer.evbuffer cimport evbuffer_set_flags
 from cyevent.buffer.io cimport evbuffer_read, evbuffer_write_atmost
 from cyevent.buffer.types cimport evbuffer_cb_info, zerocopy_of, EVBUFFER_FLAG_DRAINS_TO_FD
@@ -373,20 +373,26 @@ cdef int bufferevent_priority_set(bufferevent *bev, int priority) noexcept nogil
 
 
 cdef int bufferevent_base_set(event_base *base, bufferevent *bev) noexcept nogil:
+    cdef bufferevent_private *p = BEV_UPCAST(bev)
+    cdef event_base *old = bev.ev_base
     cdef int result = -1
     cdef bint completed = bev.be_ops == completion_socket_ops_()
     cdef bint completes = completion_port_of_(base) != NULL
     BEV_LOCK(bev)
     if (bev.be_ops == &socket_ops or (completed and not completion_socket_is_busy_(bev))) \
+            and not p.deferred.flags & PENDING \
             and event_base_set(base, &bev.ev_read) == 0 and event_base_set(base, &bev.ev_write) == 0:
         if completed:
             completion_socket_leave_(bev)
         bev.ev_base = base
+        evbuffer_set_base_(bev.input, old, base)
+        evbuffer_set_base_(bev.output, old, base)
+        event_deferred_cb_set_priority_(&p.deferred, base.nqueues // 2)
         result = 0
         if completed or completes:
             bev.be_ops = completion_socket_ops_() if completes else &socket_ops
             assign(bev, bev.ev_read.fd)
-        if BEV_UPCAST(bev).rate_limiting != NULL and event_initialized(&BEV_UPCAST(bev).rate_limiting.refill):
-            result = event_base_set(base, &BEV_UPCAST(bev).rate_limiting.refill)
+        if p.rate_limiting != NULL and event_initialized(&p.rate_limiting.refill):
+            result = event_base_set(base, &p.rate_limiting.refill)
     BEV_UNLOCK(bev)
     return result
