@@ -149,6 +149,12 @@ class Plain(threading.Thread):
                 sock.settimeout(20)
                 self.serve(sock)
 
+    def end(self):
+        # Closing alone would leave the thread in accept() for good.
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.join(20)
+        self.listener.close()
+
 
 def shout(sock):
     """Answers everything when it has heard all of it."""
@@ -181,7 +187,7 @@ def test_the_proxy(proxy, connect, version):
         sock.close()
     process.send_signal(signal.SIGINT)
     assert process.wait(20) == 0
-    server.listener.close()
+    server.end()
 
 
 def test_the_proxy_passes_ends_on(base, proxy, authority, version):
@@ -200,7 +206,7 @@ def test_the_proxy_passes_ends_on(base, proxy, authority, version):
     assert log.events[1] == BEV_EVENT_EOF | BEV_EVENT_READING
     assert log.received == b"HELLO " * 10_000
     client.close()
-    server.listener.close()
+    server.end()
 
 
 def test_the_proxy_without_its_server(proxy, connect):
