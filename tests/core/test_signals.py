@@ -1,5 +1,6 @@
 """Signals: through the self-pipe and signalfd, several events, restoring what was there before."""
 
+import contextlib
 import os
 import signal
 import sys
@@ -38,6 +39,19 @@ def handlers():
 
 def send(signum=signal.SIGUSR1):
     os.kill(os.getpid(), signum)
+
+
+@contextlib.contextmanager
+def sent_soon(signum):
+    """A thread sends it. Where the loop could not wait for it, it does not reach what comes after the test."""
+    thread = threading.Timer(0.02, send, (signum,))
+    thread.start()
+    try:
+        yield
+    finally:
+        handler = signal.signal(signum, signal.SIG_IGN)
+        thread.join()
+        signal.signal(signum, handler)
 
 
 def wait_for(condition):
@@ -130,9 +144,9 @@ def test_an_event_with_the_signal_flag(base):
 
 def test_signal_wakes_a_waiting_loop(base):
     Signal(base, signal.SIGUSR1, lambda signum: base.loopbreak()).add()
-    threading.Timer(0.02, os.kill, (os.getpid(), signal.SIGUSR1)).start()
-    base.dispatch()
-    assert base.got_break
+    with sent_soon(signal.SIGUSR1):
+        base.dispatch()
+        assert base.got_break
 
 
 def test_signals_while_a_signal_is_processed(base):
@@ -302,9 +316,9 @@ def test_a_python_handler_runs_while_the_loop_waits(base):
 
     signal.signal(signal.SIGUSR2, handler)
     Timer(base, pytest.fail).add(60)
-    threading.Timer(0.02, os.kill, (os.getpid(), signal.SIGUSR2)).start()
-    base.dispatch()
-    assert got == [signal.SIGUSR2]
+    with sent_soon(signal.SIGUSR2):
+        base.dispatch()
+        assert got == [signal.SIGUSR2]
 
 
 def test_a_python_handlers_exception_leaves_dispatch(base):
@@ -313,39 +327,39 @@ def test_a_python_handlers_exception_leaves_dispatch(base):
 
     signal.signal(signal.SIGUSR2, handler)
     Timer(base, pytest.fail).add(60)
-    threading.Timer(0.02, os.kill, (os.getpid(), signal.SIGUSR2)).start()
-    with pytest.raises(LookupError, match="from the handler"):
-        base.dispatch()
-    # The loop can be run again.
-    assert base.loop(cyevent.EVLOOP_NONBLOCK) == 0
+    with sent_soon(signal.SIGUSR2):
+        with pytest.raises(LookupError, match="from the handler"):
+            base.dispatch()
+        # The loop can be run again.
+        assert base.loop(cyevent.EVLOOP_NONBLOCK) == 0
 
 
 def test_ctrl_c_interrupts_a_waiting_loop(base):
     Timer(base, pytest.fail).add(60)
-    threading.Timer(0.02, os.kill, (os.getpid(), signal.SIGINT)).start()
-    with pytest.raises(KeyboardInterrupt):
-        base.dispatch()
+    with sent_soon(signal.SIGINT):
+        with pytest.raises(KeyboardInterrupt):
+            base.dispatch()
 
 
 def test_ctrl_c_interrupts_a_loop_without_events(base):
-    threading.Timer(0.02, os.kill, (os.getpid(), signal.SIGINT)).start()
-    with pytest.raises(KeyboardInterrupt):
-        base.loop(cyevent.EVLOOP_NO_EXIT_ON_EMPTY)
+    with sent_soon(signal.SIGINT):
+        with pytest.raises(KeyboardInterrupt):
+            base.loop(cyevent.EVLOOP_NO_EXIT_ON_EMPTY)
 
 
 def test_ctrl_c_interrupts_a_busy_loop(base):
     """Also when the loop never waits, since a callback is always due."""
     Timer(base, lambda: None, persist=True).add(0)
-    threading.Timer(0.02, os.kill, (os.getpid(), signal.SIGINT)).start()
-    with pytest.raises(KeyboardInterrupt):
-        base.dispatch()
+    with sent_soon(signal.SIGINT):
+        with pytest.raises(KeyboardInterrupt):
+            base.dispatch()
 
 
 def test_a_signal_event_takes_ctrl_c_over(base):
     got = []
     ev = Signal(base, signal.SIGINT, lambda signum: (got.append(signum), base.loopbreak()))
     ev.add()
-    threading.Timer(0.02, os.kill, (os.getpid(), signal.SIGINT)).start()
-    base.dispatch()
-    ev.delete()
-    assert got == [signal.SIGINT]
+    with sent_soon(signal.SIGINT):
+        base.dispatch()
+        ev.delete()
+        assert got == [signal.SIGINT]
