@@ -155,15 +155,18 @@ def test_a_loop_without_events_is_served(base):
     events = [Event(base, -1, 0, lambda fd, what, i: order.append(i), i) for i in range(4)]
     last = Event(base, -1, 0, lambda fd, what: base.loopbreak())
 
+    def wait_for(n):
+        deadline = clock.monotonic() + WAIT
+        while len(order) < n and clock.monotonic() < deadline:
+            time.sleep(0.001)
+
     def feed():
         events[0].activate(TIMEOUT)
-        while not order:
-            time.sleep(0.001)
+        wait_for(1)
         events[1].activate(TIMEOUT)
         events[2].add(timeout=0.01)
         events[3].add(timeout=0.02)
-        while len(order) < 4:
-            time.sleep(0.001)
+        wait_for(4)
         last.activate(TIMEOUT)
 
     feeder = threading.Thread(target=feed)
@@ -366,13 +369,16 @@ def test_a_signal_event_takes_orders_while_its_callback_runs(base):
     event = Signal(base, signal.SIGUSR1, blocked)
     event.activate(cyevent.SIGNAL)
     thread = LoopThread(base, cyevent.EVLOOP_NO_EXIT_ON_EMPTY)
-    assert inside.wait(WAIT)
-    event.add(FAR)
-    event.activate(cyevent.SIGNAL)
-    event.finalize(lambda event: finalized.set())
-    proceed.set()
-    assert finalized.wait(WAIT)
-    base.loopbreak()
+    try:
+        assert inside.wait(WAIT)
+        event.add(FAR)
+        event.activate(cyevent.SIGNAL)
+        event.finalize(lambda event: finalized.set())
+        proceed.set()
+        assert finalized.wait(WAIT)
+    finally:
+        proceed.set()
+        base.loopbreak()
     thread.finish()
 
 
