@@ -36,6 +36,11 @@ cdef extern from *:
     #ifdef __linux__
       #include <sys/signalfd.h>
       #define CYEVENT_HAVE_SIGNALFD 1
+      static inline void cyevent_drop_pending(const ev_sigset_t *set) {
+          const struct timespec at_once = {0, 0};
+          while (sigtimedwait(set, NULL, &at_once) > 0)
+              ;
+      }
     #else
       #define CYEVENT_HAVE_SIGNALFD 0
       #define SFD_NONBLOCK 0
@@ -46,6 +51,7 @@ cdef extern from *:
           errno = ENOSYS;
           return -1;
       }
+      static inline void cyevent_drop_pending(const ev_sigset_t *set) { (void)set; }
     #endif
     #define CYEVENT_MAX_SIGNAL 128
     static volatile int cyevent_signal_fd[CYEVENT_MAX_SIGNAL];
@@ -76,6 +82,7 @@ cdef extern from *:
     struct signalfd_siginfo:
         uint32_t ssi_signo
     int signalfd(int fd, const sigset_t *mask, int flags) noexcept nogil
+    void cyevent_drop_pending(const sigset_t *signals) noexcept nogil
     # The descriptor that a signal's handler writes to, -1 for none. The handler reads it, so it is
     # volatile, which Cython cannot say.
     int cyevent_signal_fd_get(int signum) noexcept nogil
@@ -340,6 +347,9 @@ cdef int signalfd_delete(backend_host *host, void *backend, evutil_socket_t sign
     base.sig.count -= 1
     sigemptyset(&one)
     sigaddset(&one, signum)
+    # One that came for the event, and that no loop has read, would now do what it does without: end the process,
+    # perhaps.
+    cyevent_drop_pending(&one)
     pthread_sigmask(SIG_UNBLOCK, &one, NULL)
     if base.sig.fds[0] >= 0 and signalfd(base.sig.fds[0], &base.sig.mask, SFD_NONBLOCK) < 0:
         return -1

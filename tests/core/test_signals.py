@@ -108,6 +108,19 @@ def test_a_signal_that_is_there_already(base):
     assert got == [signal.SIGUSR1]
 
 
+def test_a_signal_that_no_loop_has_looked_at_goes_with_its_event(base):
+    """It does not do what the signal does by default, which here would end the process."""
+    assert signal.getsignal(signal.SIGUSR1) == signal.SIG_DFL
+    got = []
+    ev = Signal(base, signal.SIGUSR1, got.append)
+    ev.add()
+    send()
+    send()
+    ev.delete()
+    base.loop(cyevent.EVLOOP_NONBLOCK)
+    assert got == []
+
+
 def test_different_signals_are_told_apart(base):
     got = []
     for signum in (signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP):
