@@ -24,6 +24,7 @@ from cyevent.buffer.evbuffer cimport evbuffer_drain
 from cyevent.buffer.io cimport evbuffer_read
 from cyevent.buffer.reserve cimport evbuffer_commit_space, evbuffer_reserve_space
 from cyevent.buffer.types cimport evbuffer_chain, evbuffer_iovec
+from cyevent.bufferevent.ssl_completion cimport *
 from cyevent.bufferevent.ssl_library cimport *
 from cyevent.bufferevent.ssl_library cimport openssl_functions
 from cyevent.core.sys cimport *
@@ -95,7 +96,8 @@ cdef ssl_outcome blame(bufferevent_ssl *s, int result) noexcept nogil:
 
 # --- arriving ---------------------------------------------------------------------------------------
 
-cdef ssl_outcome ssl_receive_(bufferevent_ssl *s, int fd, ssize_t most) noexcept nogil:
+cdef int read_socket(bufferevent_ssl *s, int fd, ssize_t most) noexcept nogil:
+    """What the last read gave."""
     cdef size_t total = 0
     cdef size_t offered
     cdef int n
@@ -115,6 +117,17 @@ cdef ssl_outcome ssl_receive_(bufferevent_ssl *s, int fd, ssize_t most) noexcept
             s.read_size *= 2
     elif total < s.read_size / 4 and s.read_size > READ_SIZE_LEAST:
         s.read_size /= 2
+    return n
+
+
+cdef ssl_outcome ssl_receive_(bufferevent_ssl *s, int fd, ssize_t most) noexcept nogil:
+    cdef ssize_t n = -2
+    if ssl_over_completions(s):
+        n = ssl_take_received_(s)
+        if n > 0:
+            s.wire_in += <size_t>n
+    if n == -2:
+        n = read_socket(s, fd, most)
     if n == 0:
         s.eof = True
         lib.BIO_set_mem_eof_return(s.rbio, 0)
@@ -226,9 +239,13 @@ cdef ssl_outcome ssl_open_records_(bufferevent_ssl *s, size_t most, size_t *n) n
 
 # --- leaving ----------------------------------------------------------------------------------------
 
-cdef size_t ssl_wire_length_(bufferevent_ssl *s) noexcept nogil:
+cdef inline size_t unsent(bufferevent_ssl *s) noexcept nogil:
     cdef char *data
     return <size_t>lib.BIO_get_mem_data(s.wbio, &data)
+
+
+cdef size_t ssl_wire_length_(bufferevent_ssl *s) noexcept nogil:
+    return unsent(s) + (s.leaving.total_len if ssl_over_completions(s) else 0)
 
 
 cdef ssl_outcome ssl_seal_(bufferevent_ssl *s, size_t most) noexcept nogil:
@@ -248,7 +265,7 @@ cdef ssl_outcome ssl_seal_(bufferevent_ssl *s, size_t most) noexcept nogil:
     while chain != NULL and skip >= chain.off and chain.off:
         skip -= chain.off
         chain = chain.next
-    while chain != NULL and chain.off and most and ssl_wire_length_(s) < WIRE_MOST:
+    while chain != NULL and chain.off and most and unsent(s) < WIRE_MOST:
         data = chain_data(chain) + skip
         n = chain.off - skip
         if n < RECORD and chain.next != NULL and chain.next.off and n < most:
@@ -292,15 +309,13 @@ cdef void discard(bufferevent_ssl *s, size_t n) noexcept nogil:
 
 
 cdef void ssl_discard_(bufferevent_ssl *s) noexcept nogil:
-    discard(s, ssl_wire_length_(s))
+    discard(s, unsent(s))
 
 
-cdef ssl_outcome pour(bufferevent_ssl *s) noexcept nogil:
-    """Moves wbio's bytes to the underlying bufferevent."""
-    cdef evbuffer *target = s.underlying.output
-    cdef size_t high = s.underlying.wm_write.high
+cdef ssl_outcome pour(bufferevent_ssl *s, evbuffer *target, size_t high) noexcept nogil:
+    """Moves wbio's bytes to the underlying bufferevent's output, or to `leaving`. high: 0 for no limit."""
     cdef evbuffer_iovec vec
-    cdef size_t n = ssl_wire_length_(s)
+    cdef size_t n = unsent(s)
     cdef int got
     while n:
         if high:
@@ -316,7 +331,7 @@ cdef ssl_outcome pour(bufferevent_ssl *s) noexcept nogil:
         s.wire_out += <size_t>got
         vec.iov_len = <size_t>got
         evbuffer_commit_space(target, &vec, 1)
-        n = ssl_wire_length_(s)
+        n = unsent(s)
     return SSL_DONE
 
 
@@ -339,9 +354,27 @@ cdef ssl_outcome transmit(bufferevent_ssl *s, int fd) noexcept nogil:
     return SSL_DONE if <size_t>n == length else SSL_STUFFED
 
 
-cdef ssl_outcome ssl_send_(bufferevent_ssl *s, int fd, size_t *n) noexcept nogil:
+cdef ssl_outcome as_outcome(ssl_sending sending) noexcept nogil:
+    if sending == SSL_SENT:
+        return SSL_DONE
+    return SSL_STUFFED if sending == SSL_SENDING else SSL_BROKEN
+
+
+cdef ssl_outcome submit(bufferevent_ssl *s, int fd) noexcept nogil:
+    """Has the kernel send wbio's bytes, behind those that are leaving."""
+    cdef ssl_outcome outcome = as_outcome(ssl_go_on_sending_(s))
+    if outcome != SSL_DONE:
+        return outcome
+    if ssl_sends_at_once_(s):
+        return transmit(s, fd)
+    outcome = pour(s, s.leaving, 0)
+    if outcome != SSL_DONE or s.leaving.total_len == 0:
+        return outcome
+    return as_outcome(ssl_give_(s))
+
+
+cdef ssl_outcome finish(bufferevent_ssl *s, ssl_outcome outcome, size_t *n) noexcept nogil:
     cdef evbuffer *output = s.p.bev.output
-    cdef ssl_outcome outcome = transmit(s, fd) if s.underlying == NULL else pour(s)
     n[0] = 0
     if outcome == SSL_DONE and s.sealed:
         n[0] = s.sealed
@@ -350,6 +383,33 @@ cdef ssl_outcome ssl_send_(bufferevent_ssl *s, int fd, size_t *n) noexcept nogil
         evbuffer_drain(output, n[0])
         output.freeze_start = True
     return outcome
+
+
+cdef ssl_outcome ssl_send_(bufferevent_ssl *s, int fd, size_t *n) noexcept nogil:
+    if s.underlying != NULL:
+        return finish(s, pour(s, s.underlying.output, s.underlying.wm_write.high), n)
+    return finish(s, submit(s, fd) if ssl_over_completions(s) else transmit(s, fd), n)
+
+
+cdef ssl_outcome ssl_push_(bufferevent_ssl *s, int fd, size_t *n) noexcept nogil:
+    if not ssl_over_completions(s):
+        return ssl_send_(s, fd, n)
+    n[0] = 0
+    return finish(s, transmit(s, fd), n) if ssl_push_leaving_(s) else SSL_STUFFED
+
+
+cdef void ssl_reclaim_(bufferevent_ssl *s) noexcept nogil:
+    cdef evbuffer_chain *chain
+    ssl_stop_receiving_(s)
+    ssl_take_received_(s)
+    ssl_stop_sending_(s)
+    if s.leaving.total_len == 0 or pour(s, s.leaving, 0) != SSL_DONE:
+        return
+    chain = s.leaving.first
+    while chain != NULL and chain.off:
+        lib.BIO_write(s.wbio, chain_data(chain), <int>chain.off)
+        chain = chain.next
+    evbuffer_drain(s.leaving, s.leaving.total_len)
 
 
 cdef void ssl_close_notify_(bufferevent_ssl *s) noexcept nogil:
