@@ -81,6 +81,12 @@ cdef void leave(bufferevent_ssl *s) noexcept nogil:
     bufferevent_decref_and_unlock_(bev)
 
 
+cdef inline void read_input(bufferevent_ssl *s) noexcept nogil:
+    ssl_read_input_(s)
+    if s.p.refcnt > 1 and not (s.p.write_wanted and may_write(s) and s.p.bev.output.total_len):
+        ssl_answer_(s)
+
+
 cdef void timed_out(bufferevent_ssl *s, short direction, short what) noexcept nogil:
     if s.state == BUFFEREVENT_SSL_OPEN:
         ssl_fail_(s, direction, what | BEV_EVENT_TIMEOUT)
@@ -100,7 +106,7 @@ cdef void ssl_readable(evutil_socket_t fd, short what, void *arg) noexcept nogil
         set_errno(ETIMEDOUT)
         timed_out(s, EV_READ, BEV_EVENT_READING)
     elif s.state == BUFFEREVENT_SSL_OPEN:
-        ssl_read_input_(s)
+        read_input(s)
     elif ssl_connected_(s):
         ssl_shake_hands_(s, True)
     leave(s)
@@ -140,7 +146,7 @@ cdef void ssl_received(completion *op, void *arg) noexcept nogil:
     enter(s)
     # Meanwhile another thread may have given it another descriptor.
     if s.p.receiving == op and not bev.finalizing:
-        ssl_read_input_(s)
+        read_input(s)
     leave(s)
 
 

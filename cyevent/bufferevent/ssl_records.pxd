@@ -46,6 +46,7 @@ cdef struct bufferevent_ssl:
     unsigned char flags                # BUFFEREVENT_SSL_*
     unsigned char started              # the handshake has begun
     unsigned char failed               # the SSL must not be used any more
+    unsigned char fed                  # something may be in rbio
     unsigned char mid_record           # the SSL holds a part of a record
     unsigned char filled               # the last read took all it had room for: the record may go on
     unsigned char eof                  # nothing more arrives
@@ -87,6 +88,8 @@ cdef void ssl_discard_(bufferevent_ssl *s) noexcept nogil
 cdef void ssl_close_notify_(bufferevent_ssl *s) noexcept nogil
 # Bytes in wbio, and leaving.
 cdef size_t ssl_wire_length_(bufferevent_ssl *s) noexcept nogil
+# True when what has arrived has gone into the SSL, so that more may be received.
+cdef bint ssl_is_used_up_(bufferevent_ssl *s) noexcept nogil
 # True when reading can go on without anything arriving.
 cdef bint ssl_has_input_(bufferevent_ssl *s) noexcept nogil
 # Moves the thread's error queue to `errors`.

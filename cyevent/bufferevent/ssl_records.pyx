@@ -13,7 +13,8 @@ they are used up has to come back by himself (ssl_has_input_). An SSL_write() th
 repeated with no fewer bytes.
 
 Decision: memory BIOs, for sockets as for underlying bufferevents. Many records arrive with one recv() and leave
-with one send(), which saves more than copying the ciphertext once costs. Small pieces of the output are
+with one send(), which saves more than copying the ciphertext once costs. Where little arrives at once it goes from
+the stack to rbio, without a chain. Small pieces of the output are
 gathered, since a record costs 22 to 29 bytes, and a nonce and a tag for the cipher.
 """
 
@@ -35,7 +36,8 @@ cdef enum:
     RECORD_OVERHEAD = 512          # more than a record adds to that in any version
     RECEIVE_MOST = 131072          # read at one wake-up
     READ_SIZE_LEAST = 2048         # and offered to the first read of one
-    WIRE_MOST = 65536              # ciphertext that waits to be sent, give or take a record
+    LITTLE = 4096                  # received on the stack first
+    WIRE_MOST = 65536              # plaintext whose ciphertext waits to be sent, give or take a record
 
 cdef const openssl_functions *lib = NULL
 
@@ -96,13 +98,33 @@ cdef ssl_outcome blame(bufferevent_ssl *s, int result) noexcept nogil:
 
 # --- arriving ---------------------------------------------------------------------------------------
 
+cdef int read_little(bufferevent_ssl *s, int fd) noexcept nogil:
+    """Straight to rbio; nothing may be waiting in `arrived`."""
+    cdef char data[LITTLE]
+    cdef int n = <int>recv(fd, data, sizeof(data), 0)
+    if n > 0:
+        if lib.BIO_write(s.rbio, data, n) != n:
+            set_errno(ENOMEM)
+            return -1
+        s.fed = True
+    return n
+
+
 cdef int read_socket(bufferevent_ssl *s, int fd, ssize_t most) noexcept nogil:
     """What the last read gave."""
     cdef size_t total = 0
+    cdef size_t before = 0
     cdef size_t offered
     cdef int n
     # evbuffer_read()'s own guess follows single reads; this one follows all of a wake-up.
     s.arrived.read_size = s.read_size
+    if s.read_size == READ_SIZE_LEAST and most < 0:
+        n = read_little(s, fd)
+        if n > 0:
+            s.wire_in += <size_t>n
+        if n < LITTLE:
+            return n
+        before = <size_t>n
     while True:
         offered = s.arrived.read_size - sizeof(evbuffer_chain)
         n = evbuffer_read(s.arrived, fd, <int>most)
@@ -112,6 +134,9 @@ cdef int read_socket(bufferevent_ssl *s, int fd, ssize_t most) noexcept nogil:
         if <size_t>n < offered or total >= RECEIVE_MOST or most >= 0:
             break
     s.wire_in += total
+    total += before
+    if n < 0 and total and would_block(errno):
+        n = 1
     if total > s.read_size - sizeof(evbuffer_chain):
         if s.read_size < RECEIVE_MOST:
             s.read_size *= 2
@@ -151,6 +176,7 @@ cdef size_t feed(bufferevent_ssl *s) noexcept nogil:
         left -= n
         chain = chain.next
     if moved:
+        s.fed = True
         evbuffer_drain(s.arrived, moved)
         if s.underlying != NULL:
             s.wire_in += moved
@@ -158,8 +184,17 @@ cdef size_t feed(bufferevent_ssl *s) noexcept nogil:
 
 
 cdef inline size_t unread(bufferevent_ssl *s) noexcept nogil:
+    """Bytes in rbio."""
     cdef char *data
-    return <size_t>lib.BIO_get_mem_data(s.rbio, &data)
+    cdef size_t n = 0
+    if s.fed:
+        n = <size_t>lib.BIO_get_mem_data(s.rbio, &data)
+        s.fed = n != 0
+    return n
+
+
+cdef bint ssl_is_used_up_(bufferevent_ssl *s) noexcept nogil:
+    return s.arrived.total_len == 0 and unread(s) == 0
 
 
 cdef bint ssl_has_input_(bufferevent_ssl *s) noexcept nogil:
@@ -265,7 +300,7 @@ cdef ssl_outcome ssl_seal_(bufferevent_ssl *s, size_t most) noexcept nogil:
     while chain != NULL and skip >= chain.off and chain.off:
         skip -= chain.off
         chain = chain.next
-    while chain != NULL and chain.off and most and unsent(s) < WIRE_MOST:
+    while chain != NULL and chain.off and most and s.sealed < WIRE_MOST:
         data = chain_data(chain) + skip
         n = chain.off - skip
         if n < RECORD and chain.next != NULL and chain.next.off and n < most:

@@ -18,6 +18,8 @@ cdef void ssl_stop_reading_(bufferevent_ssl *s) noexcept nogil
 cdef void ssl_fail_(bufferevent_ssl *s, short directions, short what) noexcept nogil
 # Encrypts and sends until the output is empty, or no more is taken.
 cdef void ssl_write_output_(bufferevent_ssl *s) noexcept nogil
+# Reading may have made something to write, which leaves soon if nothing else is to be written.
+cdef void ssl_answer_(bufferevent_ssl *s) noexcept nogil
 cdef void ssl_read_input_(bufferevent_ssl *s) noexcept nogil
 # readable: the socket has something.
 cdef void ssl_shake_hands_(bufferevent_ssl *s, bint readable) noexcept nogil

@@ -197,6 +197,15 @@ cdef size_t read_limit(bufferevent *bev) noexcept nogil:
     return most
 
 
+cdef inline bint waits_for_room(bufferevent_ssl *s) noexcept nogil:
+    return s.p.bev.ev_write.evcb.flags & EVLIST_INSERTED or ssl_is_leaving(s)
+
+
+cdef void ssl_answer_(bufferevent_ssl *s) noexcept nogil:
+    if s.state == BUFFEREVENT_SSL_OPEN and not s.failed and not waits_for_room(s) and ssl_wire_length_(s):
+        ssl_soon_(&s.p.bev.ev_write, EV_WRITE)
+
+
 cdef void check_renegotiation(bufferevent_ssl *s) noexcept nogil:
     if s.renegotiating and not openssl_().SSL_renegotiate_pending(s.ssl):
         s.renegotiating = False
@@ -219,18 +228,17 @@ cdef void ssl_read_input_(bufferevent_ssl *s) noexcept nogil:
         if most == 0:
             return
     if s.ended == SSL_DONE:
-        if s.underlying == NULL and s.arrived.total_len == 0 and not s.eof:
+        if s.underlying == NULL and not s.eof and ssl_is_used_up_(s):
             if s.p.rate_limiting != NULL:
                 wire = bufferevent_get_read_max_(&s.p)
                 if s.p.read_suspended:
                     return
-            if ssl_receive_(s, bev.ev_read.fd, wire) == SSL_BROKEN and s.arrived.total_len == 0:
+            if ssl_receive_(s, bev.ev_read.fd, wire) == SSL_BROKEN and ssl_is_used_up_(s):
                 s.ended = SSL_BROKEN
                 s.p.errno_pending = <short>errno
         if s.ended == SSL_DONE:
             outcome = ssl_open_records_(s, most, &n)
-            if s.state == BUFFEREVENT_SSL_OPEN and not bev.ev_write.evcb.flags & EVLIST_INSERTED \
-                    and not ssl_is_leaving(s) and (s.write_blocked_on_read or ssl_wire_length_(s)):
+            if s.write_blocked_on_read and not waits_for_room(s):
                 ssl_soon_(&bev.ev_write, EV_WRITE)
     account(s)
     if n and (s.underlying != NULL or ssl_over_completions(s)) and bev.ev_read.evcb.flags & EVLIST_TIMEOUT:
