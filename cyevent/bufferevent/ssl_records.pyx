@@ -118,7 +118,7 @@ cdef int read_socket(bufferevent_ssl *s, int fd, ssize_t most) noexcept nogil:
     cdef int n
     # evbuffer_read()'s own guess follows single reads; this one follows all of a wake-up.
     s.arrived.read_size = s.read_size
-    if s.read_size == READ_SIZE_LEAST and most < 0:
+    if s.read_size == READ_SIZE_LEAST and most < 0 and s.arrived.total_len == 0:
         n = read_little(s, fd)
         if n > 0:
             s.wire_in += <size_t>n
