@@ -5,6 +5,7 @@ Facts about OpenSSL:
   record with one; and it writes with write(), which raises SIGPIPE.
 - A memory BIO takes any number of bytes and never blocks; an SSL takes a record out of it piece by piece.
 - SSL_read() gives bytes of one record at a time; those of a record that did not fit stay in the SSL.
+- An SSL keeps a buffer of a record for reading, and one for writing, unless it is told to release them.
 - The error queue belongs to the thread. What somebody left there would be taken for this call's error.
 - A failed SSL must not be used again, not even for close_notify. Its alert is in wbio and should be sent.
 
@@ -14,7 +15,8 @@ repeated with no fewer bytes.
 
 Decision: memory BIOs, for sockets as for underlying bufferevents. Many records arrive with one recv() and leave
 with one send(), which saves more than copying the ciphertext once costs. Where little arrives at once it goes from
-the stack to rbio, without a chain. Small pieces of the output are
+the stack to rbio, without a chain. Buffers are released: an idle connection is smaller by a third, and what malloc()
+costs is won back by connections that take turns with the same, cached memory. Small pieces of the output are
 gathered, since a record costs 22 to 29 bytes, and a nonce and a tag for the cipher.
 """
 
@@ -58,7 +60,7 @@ cdef int ssl_attach_(bufferevent_ssl *s) noexcept nogil:
     lib.BIO_set_mem_eof_return(s.wbio, -1)
     lib.SSL_set_bio(s.ssl, s.rbio, s.wbio)
     lib.SSL_set_mode(s.ssl, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER
-                     | SSL_MODE_AUTO_RETRY)
+                     | SSL_MODE_AUTO_RETRY | SSL_MODE_RELEASE_BUFFERS)
     return 0
 
 
