@@ -1,23 +1,21 @@
 """TLS sockets over completions: how the ciphertext comes and goes, once the handshake is done.
 
-Facts: a ring saves a system call for each recv() and send(), which is a tenth of what a small message costs over
+Facts: a ring saves a system call for each recv() and send(), some per cent of what a small message costs over
 TLS; a handshake costs a hundred times that.
 
-What follows: connecting and the handshake are a matter of readiness, as ever, and an open connection goes over to
-the port. Where each operation is begun by a call of its own (IOCP) nothing is to be won, and none goes over.
+What follows: connecting and the handshake are a matter of readiness, as ever, and an open connection goes over
+to the port. Where each operation is begun by a call of its own (IOCP) nothing is to be won, and none goes over.
 
-Receiving is as in completion.pyx: bytes as they come while nothing limits them and little comes at once; else the
-operation tells that the socket is readable. What was sealed for a send moves from wbio to `leaving`, of which
+Receiving is as in completion.pyx: bytes as they come while nothing limits them and little comes at once; else
+the operation tells that the socket is readable. What was sealed for a send moves from wbio to `leaving`, of which
 the kernel sends until nothing is left; then the next is sealed. In a turn in which little has come it is
 written at once instead. `sealed` and the output are as if the socket took no more meanwhile.
 """
 
-from libc.errno cimport errno
 from cyevent.buffer.evbuffer cimport evbuffer_drain, evbuffer_free, evbuffer_new
 from cyevent.buffer.io cimport evbuffer_write
-from cyevent.bufferevent.bufferevent cimport BEV_UPCAST
 from cyevent.bufferevent.ssl_records cimport bufferevent_ssl
-from cyevent.bufferevent.types cimport bufferevent, bufferevent_private
+from cyevent.bufferevent.types cimport bufferevent
 from cyevent.completion.port cimport *
 from cyevent.completion.port cimport completion, completion_port
 from cyevent.core.sys cimport set_errno, EAGAIN
