@@ -25,7 +25,7 @@ from perf._server_programs import COMPLETION, has_completion
 from perf._suite import Figure, in_turns
 
 LOAD = _build.Part("program", "load", ("dl",))
-FLOOR = _build.Part("program", "server_floor")
+FLOOR = _build.Part("program", "server_floor", ("dl",))
 LIBEVENT = _build.Part("program", "server_libevent", ("event", "event_openssl", "dl"))
 CYEVENT = _build.Part("module", "server_cyevent")
 PARTS = (LOAD, FLOOR, LIBEVENT, CYEVENT)

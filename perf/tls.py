@@ -1,8 +1,10 @@
 """TLS echo: what a round trip costs the server.
 
 All servers have the same certificate. C callbacks: bufferevents of cyevent and of libevent. Python callbacks:
-SSLBufferEvent, aiofastnet on uvloop, and uvloop itself. cyevent has pyOpenSSL's copy of OpenSSL, libevent the
-system's, the others that of Python's ssl module: part of a difference may be theirs.
+SSLBufferEvent, aiofastnet on uvloop, and uvloop itself. Beside both the floor: epoll_wait() and OpenSSL's calls
+alone, for messages of one record. cyevent has pyOpenSSL's copy of OpenSSL, libevent and the floor have the
+system's, the others that of Python's ssl module: part of a difference may be theirs, and cyevent may be below the
+floor.
 """
 
 from __future__ import annotations
@@ -25,15 +27,18 @@ SERVERS = {
         "cyevent": "cyevent-c",
         "cyevent completion": "cyevent-c" + COMPLETION,
         "libevent": "libevent",
+        "floor": "floor",
     },
     "python": {
         "cyevent": "cyevent-python",
         "cyevent completion": "cyevent-python" + COMPLETION,
         "aiofastnet": "aiofastnet",
         "uvloop": "uvloop",
+        "floor": "floor",
     },
 }
 TARGETS = {"c": {"libevent": 0.8}, "python": {"aiofastnet": 0.8, "uvloop": 0.3}}
+RECORD = 16384  # the floor reads and writes each by itself
 REFERENCES = {"c": "libevent", "python": "aiofastnet"}
 
 
@@ -42,7 +47,7 @@ class Tls(Benchmark):
 
     name = "tls"
     title = "TLS echo"
-    peers = ("aiofastnet", "uvloop", "libevent")
+    peers = ("aiofastnet", "uvloop", "libevent", "floor")
     parts = PARTS
     rounds = (15, 5)
     options = (
@@ -89,7 +94,12 @@ class Tls(Benchmark):
                             parameters={"size": size, "idle": idle},
                         )
                         job = Job("echo", options.connections, size, count, count, idle)
-                        yield measure(figure, starters, job, options.rounds, tls=True)
+                        there = {
+                            peer: start
+                            for peer, start in starters.items()
+                            if peer != "floor" or size <= RECORD
+                        }
+                        yield measure(figure, there, job, options.rounds, tls=True)
                 yield _idle_memory(group, starters, options)
 
 

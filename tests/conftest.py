@@ -112,7 +112,7 @@ def pytest_collection_modifyitems(config, items):
 
 # Of these, tests that take `method` run over completions, too: with the first mechanism, since the others have
 # none. Such a base is asked for by the environment, so that those which a test makes itself are meant as well.
-OVER_COMPLETIONS = ("bufferevent", "completion", "net")
+OVER_COMPLETIONS = ("bufferevent", "completion", "net", "tls")
 
 
 @functools.cache

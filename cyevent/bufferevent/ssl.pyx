@@ -7,7 +7,8 @@ Facts:
 
 Decision: everything runs in callbacks of ev_read and ev_write. A socket's readiness makes them active; so does
 an underlying bufferevent's callback, and whatever has to go on without either. The handshake gives up the GIL
-first: the loop calls these callbacks, so nothing is on the stack that relies on it.
+first: the loop calls these callbacks, so nothing is on the stack that relies on it. Over completions, what
+comes and goes on an open connection is told of by its operations' callbacks instead, and both events are timers.
 """
 
 from libc.errno cimport errno
@@ -17,6 +18,7 @@ from cyevent.buffer.io cimport evbuffer_write
 from cyevent.buffer.types cimport evbuffer, evbuffer_cb_info
 from cyevent.bufferevent.bufferevent cimport *
 from cyevent.bufferevent.socket cimport bufferevent_is_socket_
+from cyevent.bufferevent.ssl_completion cimport *
 from cyevent.bufferevent.ssl_library cimport *
 from cyevent.bufferevent.ssl_library cimport openssl_functions
 from cyevent.bufferevent.ssl_records cimport *
@@ -24,6 +26,7 @@ from cyevent.bufferevent.ssl_records cimport bufferevent_ssl, bufferevent_ssl_st
 from cyevent.bufferevent.ssl_traffic cimport *
 from cyevent.bufferevent.types cimport *
 from cyevent.bufferevent.types cimport ssl_st
+from cyevent.completion.port cimport completion, COMPLETION_IDLE
 from cyevent.core.event cimport (
     event_active, event_add, event_assign, event_del, event_priority_set, event_remove_timer,
 )
@@ -33,6 +36,7 @@ from cyevent.core.sys cimport *
 from cyevent.core.types cimport *
 
 cdef enum:
+    ACTIVE = 0x28                  # EVLIST_ACTIVE | EVLIST_ACTIVE_LATER
     PENDING = 0x2a                 # EVLIST_INSERTED | EVLIST_ACTIVE | EVLIST_ACTIVE_LATER
     KNOWN_FLAGS = 3                # BUFFEREVENT_SSL_*
     RECEIVE_MOST = 131072          # read from the socket at once
@@ -55,20 +59,32 @@ cdef void enter(bufferevent_ssl *s) noexcept nogil:
     s.p.in_callback = True
 
 
+cdef inline bint may_write(bufferevent_ssl *s) noexcept nogil:
+    """And nothing is under way that will do so."""
+    return ssl_can_write(&s.p.bev) and not s.p.bev.ev_write.evcb.flags & PENDING and not ssl_is_leaving(s)
+
+
 cdef void leave(bufferevent_ssl *s) noexcept nogil:
     cdef bufferevent *bev = &s.p.bev
     # Unless the callback freed it: only our own reference is left then.
+    if s.goes_over and s.state == BUFFEREVENT_SSL_OPEN and s.p.refcnt > 1:
+        go_over(s)
     if s.p.write_wanted and s.p.refcnt > 1:
         s.p.write_wanted = False
-        if not bev.ev_write.evcb.flags & PENDING and bev.output.total_len and ssl_can_write(bev):
+        if may_write(s) and bev.output.total_len:
             ssl_write_output_(s)
-        if s.p.write_wanted and s.p.refcnt > 1 and ssl_can_write(bev) \
-                and not bev.ev_write.evcb.flags & PENDING:
+        if s.p.write_wanted and s.p.refcnt > 1 and may_write(s):
             # By the write callback, which must not keep the loop from others.
             ssl_again_(&bev.ev_write, EV_WRITE)
     s.p.write_wanted = False
     s.p.in_callback = False
     bufferevent_decref_and_unlock_(bev)
+
+
+cdef inline void read_input(bufferevent_ssl *s) noexcept nogil:
+    ssl_read_input_(s)
+    if s.p.refcnt > 1 and not (s.p.write_wanted and may_write(s) and s.p.bev.output.total_len):
+        ssl_answer_(s)
 
 
 cdef void timed_out(bufferevent_ssl *s, short direction, short what) noexcept nogil:
@@ -90,7 +106,7 @@ cdef void ssl_readable(evutil_socket_t fd, short what, void *arg) noexcept nogil
         set_errno(ETIMEDOUT)
         timed_out(s, EV_READ, BEV_EVENT_READING)
     elif s.state == BUFFEREVENT_SSL_OPEN:
-        ssl_read_input_(s)
+        read_input(s)
     elif ssl_connected_(s):
         ssl_shake_hands_(s, True)
     leave(s)
@@ -113,13 +129,53 @@ cdef void ssl_writable(evutil_socket_t fd, short what, void *arg) noexcept nogil
 cdef void output_changed(evbuffer *buf, const evbuffer_cb_info *info, void *arg) noexcept nogil:
     cdef bufferevent *bev = <bufferevent *>arg
     cdef bufferevent_ssl *s = upcast(bev)
-    if info.n_added == 0 or s.state != BUFFEREVENT_SSL_OPEN or not ssl_can_write(bev) \
-            or bev.ev_write.evcb.flags & PENDING or s.write_blocked_on_read or s.failed:
+    if info.n_added == 0 or s.state != BUFFEREVENT_SSL_OPEN or not may_write(s) or s.write_blocked_on_read \
+            or s.failed:
         return
     if s.p.in_callback:
         s.p.write_wanted = True
     else:
         event_active(&bev.ev_write, EV_WRITE, 1)
+
+
+# --- completions ------------------------------------------------------------------------------------
+
+cdef void ssl_received(completion *op, void *arg) noexcept nogil:
+    cdef bufferevent *bev = <bufferevent *>arg
+    cdef bufferevent_ssl *s = upcast(bev)
+    enter(s)
+    # Meanwhile another thread may have given it another descriptor.
+    if s.p.receiving == op and not bev.finalizing:
+        read_input(s)
+    leave(s)
+
+
+cdef void ssl_sent(completion *op, void *arg) noexcept nogil:
+    cdef bufferevent *bev = <bufferevent *>arg
+    cdef bufferevent_ssl *s = upcast(bev)
+    enter(s)
+    if s.p.sending == op and op.state == COMPLETION_IDLE and not bev.finalizing:
+        ssl_write_output_(s)
+    leave(s)
+
+
+cdef void go_over(bufferevent_ssl *s) noexcept nogil:
+    """An open connection's bytes are the port's matter from now on."""
+    cdef bufferevent *bev = &s.p.bev
+    cdef bint reading = bev.ev_read.evcb.flags & ACTIVE != 0
+    cdef bint writing = bev.ev_write.evcb.flags & PENDING != 0
+    s.goes_over = False
+    if not ssl_may_go_over_(s) or ssl_go_over_(s, ssl_received, ssl_sent) < 0:
+        return
+    event_del(&bev.ev_read)
+    event_del(&bev.ev_write)
+    assign_events(bev, bev.ev_read.fd, False)
+    if s.ended == SSL_DONE and not s.eof and ssl_can_read(bev):
+        ssl_start_reading_(s)
+    if reading:
+        ssl_soon_(&bev.ev_read, EV_READ)
+    if writing:
+        ssl_soon_(&bev.ev_write, EV_WRITE)
 
 
 # --- the underlying bufferevent's callbacks ---------------------------------------------------------
@@ -177,13 +233,15 @@ cdef int ssl_enable(bufferevent *bev, short events) noexcept nogil:
                     return -1
                 ssl_soon_(&bev.ev_write, EV_WRITE)
         return 0
+    if s.goes_over:
+        go_over(s)
     if events & EV_READ:
         if s.ended == SSL_DONE and not s.eof and ssl_start_reading_(s) < 0:
             return -1
         if ssl_has_input_(s):
             ssl_soon_(&bev.ev_read, EV_READ)
     if events & EV_WRITE and not s.failed:
-        if bev.ev_write.evcb.flags & EVLIST_INSERTED:
+        if bev.ev_write.evcb.flags & EVLIST_INSERTED or ssl_is_leaving(s):
             return ssl_watch_(&bev.ev_write, &bev.timeout_write)
         if bev.output.total_len or ssl_wire_length_(s) or s.finishing:
             ssl_soon_(&bev.ev_write, EV_WRITE)
@@ -196,9 +254,11 @@ cdef int ssl_disable(bufferevent *bev, short events) noexcept nogil:
         return 0
     if events & EV_READ and (s.failed or not s.write_blocked_on_read):
         ssl_stop_reading_(s)
-    if events & EV_WRITE and event_del(&bev.ev_write) < 0:
-        return -1
-    return 0
+    if not events & EV_WRITE:
+        return 0
+    if ssl_over_completions(s):
+        ssl_stop_sending_(s)
+    return event_del(&bev.ev_write)
 
 
 cdef void push(bufferevent *under) noexcept nogil:
@@ -221,7 +281,7 @@ cdef void say_goodbye(bufferevent_ssl *s) noexcept nogil:
         return
     if under == NULL:
         if s.p.bev.ev_write.fd >= 0:
-            ssl_send_(s, s.p.bev.ev_write.fd, &n)
+            ssl_push_(s, s.p.bev.ev_write.fd, &n)
         return
     ssl_send_(s, -1, &n)
     push(under)
@@ -232,6 +292,10 @@ cdef void ssl_unlink(bufferevent *bev) noexcept nogil:
     cdef bufferevent *under = s.underlying
     if s.p.options & BEV_OPT_CLOSE_ON_FREE or s.polite:
         say_goodbye(s)
+    if ssl_over_completions(s):
+        # Until it is destroyed they may be running. A turn later it would have left, too.
+        ssl_stop_receiving_(s)
+        ssl_push_leaving_(s)
     if under == NULL:
         return
     if s.unlocked:
@@ -250,6 +314,8 @@ cdef void ssl_unlink(bufferevent *bev) noexcept nogil:
 cdef void ssl_destruct(bufferevent *bev) noexcept nogil:
     cdef bufferevent_ssl *s = upcast(bev)
     if s.underlying == NULL:
+        # Before the descriptor is closed, or it stays open.
+        ssl_come_back_(s)
         if s.p.options & BEV_OPT_CLOSE_ON_FREE and bev.ev_read.fd >= 0:
             ev_close_socket(bev.ev_read.fd)
         evbuffer_free(s.arrived)
@@ -257,6 +323,15 @@ cdef void ssl_destruct(bufferevent *bev) noexcept nogil:
         s.release(s.release_arg)
     elif s.p.options & BEV_OPT_CLOSE_ON_FREE:
         openssl_().SSL_free(s.ssl)
+
+
+cdef void write_at_once(bufferevent_ssl *s) noexcept nogil:
+    """Who asks for it may be about to free it."""
+    cdef bint pushed = True
+    ssl_write_output_(s)
+    while pushed and s.p.refcnt > 1 and ssl_over_completions(s) and s.leaving.total_len:
+        pushed = ssl_push_leaving_(s)
+        ssl_write_output_(s)
 
 
 cdef int ssl_flush(bufferevent *bev, short iotype, bufferevent_flush_mode mode) noexcept nogil:
@@ -268,7 +343,7 @@ cdef int ssl_flush(bufferevent *bev, short iotype, bufferevent_flush_mode mode) 
         s.finishing = True
     if s.state == BUFFEREVENT_SSL_OPEN and not s.failed and ssl_can_write(bev) \
             and (s.underlying != NULL or bev.ev_write.fd >= 0):
-        ssl_write_output_(s)
+        write_at_once(s)
         if s.underlying != NULL and s.p.refcnt > 1:
             push(s.underlying)
     bufferevent_decref_and_unlock_(bev)
@@ -276,7 +351,7 @@ cdef int ssl_flush(bufferevent *bev, short iotype, bufferevent_flush_mode mode) 
 
 
 cdef int adjust(bufferevent_ssl *s, event *ev, const timeval *tv, bint waiting) noexcept nogil:
-    """Over an underlying bufferevent: the timeout while something is waited for."""
+    """Over an underlying bufferevent or completions: the timeout while something is waited for."""
     if waiting and (tv.tv_sec or tv.tv_usec):
         return event_add(ev, tv)
     return event_remove_timer(ev)
@@ -288,7 +363,7 @@ cdef int ssl_adj_timeouts(bufferevent *bev) noexcept nogil:
     cdef bint sending
     cdef int read_result
     cdef int write_result
-    if s.underlying == NULL:
+    if s.underlying == NULL and not ssl_over_completions(s):
         return bufferevent_adj_existing_timeouts_(bev)
     sending = open and ssl_can_write(bev) and (bev.output.total_len or ssl_wire_length_(s))
     read_result = adjust(s, &bev.ev_read, &bev.timeout_read, not s.failed and (not open or ssl_can_read(bev)))
@@ -296,14 +371,14 @@ cdef int ssl_adj_timeouts(bufferevent *bev) noexcept nogil:
     return -1 if read_result < 0 or write_result < 0 else 0
 
 
-cdef void assign_events(bufferevent *bev, evutil_socket_t fd) noexcept nogil:
+cdef void assign_events(bufferevent *bev, evutil_socket_t fd, bint watched) noexcept nogil:
     cdef int priority = bev.ev_read.evcb.priority
     cdef bint before = bev.ev_read.base != NULL
-    # Without a descriptor they are timers, that are made active by hand.
+    # Those that are not watched are timers, that are made active by hand.
     event_assign(&bev.ev_read, bev.ev_base, fd,
-                 EV_PERSIST | EV_FINALIZE | (EV_READ if fd >= 0 else 0), ssl_readable, bev)
+                 EV_PERSIST | EV_FINALIZE | (EV_READ if watched else 0), ssl_readable, bev)
     event_assign(&bev.ev_write, bev.ev_base, fd,
-                 EV_PERSIST | EV_FINALIZE | (EV_WRITE if fd >= 0 else 0), ssl_writable, bev)
+                 EV_PERSIST | EV_FINALIZE | (EV_WRITE if watched else 0), ssl_writable, bev)
     if before:
         event_priority_set(&bev.ev_read, priority)
         event_priority_set(&bev.ev_write, priority)
@@ -315,7 +390,11 @@ cdef int set_descriptor(bufferevent_ssl *s, evutil_socket_t fd) noexcept nogil:
         return bufferevent_setfd(s.underlying, fd)
     event_del(&bev.ev_read)
     event_del(&bev.ev_write)
-    assign_events(bev, fd)
+    if ssl_over_completions(s):
+        ssl_reclaim_(s)
+        ssl_come_back_(s)
+    s.goes_over = True
+    assign_events(bev, fd, fd >= 0)
     if fd < 0:
         return 0
     if s.started and s.role != BUFFEREVENT_SSL_OPEN:
@@ -402,7 +481,8 @@ cdef bufferevent *bufferevent_openssl_socket_new(event_base *base, evutil_socket
     if s == NULL:
         return NULL
     evbuffer_set_max_read(s.arrived, RECEIVE_MOST)
-    assign_events(&s.p.bev, fd)
+    s.goes_over = True
+    assign_events(&s.p.bev, fd, fd >= 0)
     if fd >= 0:
         ssl_enable(&s.p.bev, EV_WRITE)
     return &s.p.bev
@@ -417,7 +497,7 @@ cdef bufferevent *bufferevent_openssl_filter_new(event_base *base, bufferevent *
     s = make(base, underlying, ssl, state, options)
     if s == NULL:
         return NULL
-    assign_events(&s.p.bev, -1)
+    assign_events(&s.p.bev, -1, False)
     BEV_LOCK(underlying)
     # Only its lock keeps us alive in its callbacks.
     s.unlocked = BEV_UPCAST(underlying).options & BEV_OPT_UNLOCK_CALLBACKS != 0

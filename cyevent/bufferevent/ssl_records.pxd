@@ -2,6 +2,7 @@
 #
 #     socket or underlying --> arrived --> rbio --> SSL --> input
 #     output --> SSL --> wbio --> socket or underlying
+#                             --> leaving --> socket            (over completions)
 #
 # Bytes of the output that are in wbio, or on their way there, stay in the output until all of wbio has left:
 # its length is what is still to be sent. `sealed` says how many they are.
@@ -37,6 +38,7 @@ cdef struct bufferevent_ssl:
     void *wbio
     evbuffer *arrived                  # ciphertext; the underlying one's input, or our own
     uint32_t read_size                 # memory offered to the next read; follows what arrives
+    evbuffer *leaving                  # ciphertext that the kernel sends; NULL for one told of readiness
     size_t sealed                      # bytes at the output's front that are in wbio already
     ssl_outcome ended                  # SSL_DONE, or what ended reading for good
     bufferevent_ssl_state state        # OPEN: the handshake is done
@@ -44,6 +46,7 @@ cdef struct bufferevent_ssl:
     unsigned char flags                # BUFFEREVENT_SSL_*
     unsigned char started              # the handshake has begun
     unsigned char failed               # the SSL must not be used any more
+    unsigned char fed                  # something may be in rbio
     unsigned char mid_record           # the SSL holds a part of a record
     unsigned char filled               # the last read took all it had room for: the record may go on
     unsigned char eof                  # nothing more arrives
@@ -52,6 +55,7 @@ cdef struct bufferevent_ssl:
     unsigned char unlocked             # the underlying one had BEV_OPT_UNLOCK_CALLBACKS
     unsigned char write_blocked_on_read
     unsigned char renegotiating
+    unsigned char goes_over            # to completions, once it is open
     unsigned char polite               # sends close_notify when it is freed, whatever the options
     unsigned char n_errors
     size_t wire_in                     # ciphertext received and sent that rate limits have not heard of
@@ -62,8 +66,8 @@ cdef struct bufferevent_ssl:
 
 # Gives the SSL memory BIOs. -1 without memory.
 cdef int ssl_attach_(bufferevent_ssl *s) noexcept nogil
-# Reads what the socket has into `arrived`, up to `most` bytes (-1: some hundred kilobytes). SSL_CUT at the end
-# of the stream, SSL_BROKEN for an error.
+# Reads what the socket has into `arrived`, up to `most` bytes (-1: some hundred kilobytes), or takes what the
+# kernel has received. SSL_CUT at the end of the stream, SSL_BROKEN for an error.
 cdef ssl_outcome ssl_receive_(bufferevent_ssl *s, int fd, ssize_t most) noexcept nogil
 # One step of the handshake, with what has arrived: SSL_DONE when it is over.
 cdef ssl_outcome ssl_handshake_(bufferevent_ssl *s) noexcept nogil
@@ -71,15 +75,22 @@ cdef ssl_outcome ssl_handshake_(bufferevent_ssl *s) noexcept nogil
 cdef ssl_outcome ssl_open_records_(bufferevent_ssl *s, size_t most, size_t *n) noexcept nogil
 # Encrypts up to `most` bytes of the output into wbio.
 cdef ssl_outcome ssl_seal_(bufferevent_ssl *s, size_t most) noexcept nogil
-# Sends what is in wbio: SSL_DONE when it is empty, and then `sealed` is 0 and these bytes have left the output.
-# *n counts them.
+# Sends what is in wbio, and what is leaving: SSL_DONE when nothing is, and then `sealed` is 0 and these bytes have
+# left the output. *n counts them.
 cdef ssl_outcome ssl_send_(bufferevent_ssl *s, int fd, size_t *n) noexcept nogil
+# As far as that is taken at once: for one that is about to end, or whose user will not wait.
+cdef ssl_outcome ssl_push_(bufferevent_ssl *s, int fd, size_t *n) noexcept nogil
+# Before the kernel is asked for nothing more: what it has received goes to `arrived`, and what it has not sent to
+# wbio.
+cdef void ssl_reclaim_(bufferevent_ssl *s) noexcept nogil
 # Throws away what is in wbio.
 cdef void ssl_discard_(bufferevent_ssl *s) noexcept nogil
 # Puts close_notify in wbio, once.
 cdef void ssl_close_notify_(bufferevent_ssl *s) noexcept nogil
-# Bytes in wbio.
+# Bytes in wbio, and leaving.
 cdef size_t ssl_wire_length_(bufferevent_ssl *s) noexcept nogil
+# True when what has arrived has gone into the SSL, so that more may be received.
+cdef bint ssl_is_used_up_(bufferevent_ssl *s) noexcept nogil
 # True when reading can go on without anything arriving.
 cdef bint ssl_has_input_(bufferevent_ssl *s) noexcept nogil
 # Moves the thread's error queue to `errors`.

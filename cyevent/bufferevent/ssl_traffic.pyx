@@ -14,6 +14,7 @@ from libc.errno cimport errno
 from cyevent.bufferevent.bufferevent cimport *
 from cyevent.bufferevent.ratelimit cimport *
 from cyevent.bufferevent.ssl cimport BUFFEREVENT_SSL_DIRTY_SHUTDOWN
+from cyevent.bufferevent.ssl_completion cimport *
 from cyevent.bufferevent.ssl_library cimport openssl_
 from cyevent.bufferevent.ssl_records cimport *
 from cyevent.bufferevent.ssl_records cimport bufferevent_ssl, ssl_outcome
@@ -49,7 +50,7 @@ cdef void ssl_soon_(event *ev, short what) noexcept nogil:
 
 
 cdef int ssl_watch_(event *ev, const timeval *tv) noexcept nogil:
-    """Waits for the socket; over an underlying bufferevent, just for the timeout."""
+    """Waits for the socket; over an underlying bufferevent or completions, just for the timeout."""
     if ev.events & (EV_READ | EV_WRITE) or tv.tv_sec or tv.tv_usec:
         return bufferevent_add_event_(ev, tv)
     return 0
@@ -61,17 +62,23 @@ cdef int ssl_start_reading_(bufferevent_ssl *s) noexcept nogil:
         bufferevent_unsuspend_read_(s.underlying, BEV_SUSPEND_FILT_READ)
     elif bev.ev_read.fd < 0:
         return 0
+    elif ssl_over_completions(s) and ssl_start_receiving_(s) < 0:
+        return -1
     return ssl_watch_(&bev.ev_read, &bev.timeout_read)
 
 
 cdef void ssl_stop_reading_(bufferevent_ssl *s) noexcept nogil:
     if s.underlying != NULL:
         bufferevent_suspend_read_(s.underlying, BEV_SUSPEND_FILT_READ)
+    elif ssl_over_completions(s):
+        ssl_stop_receiving_(s)
     event_del(&s.p.bev.ev_read)
 
 
 cdef void wait_for_room(bufferevent_ssl *s) noexcept nogil:
     cdef bufferevent *bev = &s.p.bev
+    if ssl_over_completions(s):
+        ssl_await_room_(s)
     if not bev.ev_write.evcb.flags & (EVLIST_INSERTED | EVLIST_TIMEOUT):
         ssl_watch_(&bev.ev_write, &bev.timeout_write)
 
@@ -101,7 +108,7 @@ cdef void ended(bufferevent_ssl *s, ssl_outcome outcome, short direction) noexce
     cdef size_t n
     if outcome == SSL_FAILED:
         # The alert that tells the peer why.
-        ssl_send_(s, s.p.bev.ev_write.fd, &n)
+        ssl_push_(s, s.p.bev.ev_write.fd, &n)
     if outcome != SSL_BROKEN:
         set_errno(0)
     if outcome == SSL_CLOSED:
@@ -128,6 +135,7 @@ cdef void ssl_write_output_(bufferevent_ssl *s) noexcept nogil:
     cdef size_t total = 0
     cdef ssl_outcome outcome = SSL_DONE
     cdef ssl_outcome sealing = SSL_DONE
+    cdef bint leaving
     if s.failed:
         return
     if s.p.rate_limiting != NULL and ssl_can_write(bev):
@@ -135,7 +143,10 @@ cdef void ssl_write_output_(bufferevent_ssl *s) noexcept nogil:
         if limit < <ssize_t>left:
             left = <size_t>limit if limit > 0 else 0
     while True:
-        if ssl_can_write(bev) and left and sealing == SSL_DONE and s.state == BUFFEREVENT_SSL_OPEN:
+        # What the kernel has sent leaves the output before more is sealed.
+        leaving = ssl_over_completions(s) and s.leaving.total_len != 0
+        if not leaving and ssl_can_write(bev) and left and sealing == SSL_DONE \
+                and s.state == BUFFEREVENT_SSL_OPEN:
             before = s.sealed
             sealing = ssl_seal_(s, left)
             left -= s.sealed - before
@@ -143,6 +154,8 @@ cdef void ssl_write_output_(bufferevent_ssl *s) noexcept nogil:
                 ssl_close_notify_(s)
         outcome = ssl_send_(s, bev.ev_write.fd, &sent)
         total += sent
+        if leaving and outcome == SSL_DONE:
+            continue
         if outcome != SSL_DONE or sent == 0 or sealing != SSL_DONE or left == 0 \
                 or bev.output.total_len == 0:
             break
@@ -184,6 +197,15 @@ cdef size_t read_limit(bufferevent *bev) noexcept nogil:
     return most
 
 
+cdef inline bint waits_for_room(bufferevent_ssl *s) noexcept nogil:
+    return s.p.bev.ev_write.evcb.flags & EVLIST_INSERTED or ssl_is_leaving(s)
+
+
+cdef void ssl_answer_(bufferevent_ssl *s) noexcept nogil:
+    if s.state == BUFFEREVENT_SSL_OPEN and not s.failed and not waits_for_room(s) and ssl_wire_length_(s):
+        ssl_soon_(&s.p.bev.ev_write, EV_WRITE)
+
+
 cdef void check_renegotiation(bufferevent_ssl *s) noexcept nogil:
     if s.renegotiating and not openssl_().SSL_renegotiate_pending(s.ssl):
         s.renegotiating = False
@@ -206,21 +228,20 @@ cdef void ssl_read_input_(bufferevent_ssl *s) noexcept nogil:
         if most == 0:
             return
     if s.ended == SSL_DONE:
-        if s.underlying == NULL and s.arrived.total_len == 0 and not s.eof:
+        if s.underlying == NULL and not s.eof and ssl_is_used_up_(s):
             if s.p.rate_limiting != NULL:
                 wire = bufferevent_get_read_max_(&s.p)
                 if s.p.read_suspended:
                     return
-            if ssl_receive_(s, bev.ev_read.fd, wire) == SSL_BROKEN and s.arrived.total_len == 0:
+            if ssl_receive_(s, bev.ev_read.fd, wire) == SSL_BROKEN and ssl_is_used_up_(s):
                 s.ended = SSL_BROKEN
                 s.p.errno_pending = <short>errno
         if s.ended == SSL_DONE:
             outcome = ssl_open_records_(s, most, &n)
-            if s.state == BUFFEREVENT_SSL_OPEN and not bev.ev_write.evcb.flags & EVLIST_INSERTED \
-                    and (s.write_blocked_on_read or ssl_wire_length_(s)):
+            if s.write_blocked_on_read and not waits_for_room(s):
                 ssl_soon_(&bev.ev_write, EV_WRITE)
     account(s)
-    if n and s.underlying != NULL and bev.ev_read.evcb.flags & EVLIST_TIMEOUT:
+    if n and (s.underlying != NULL or ssl_over_completions(s)) and bev.ev_read.evcb.flags & EVLIST_TIMEOUT:
         event_add(&bev.ev_read, &bev.timeout_read)
     if n:
         bufferevent_trigger_nolock_(bev, EV_READ, 0)
@@ -228,6 +249,9 @@ cdef void ssl_read_input_(bufferevent_ssl *s) noexcept nogil:
         # The callback freed it; only our own reference is left.
         return
     check_renegotiation(s)
+    if ssl_over_completions(s) and s.ended == SSL_DONE and not s.eof \
+            and (ssl_can_read(bev) or s.write_blocked_on_read):
+        ssl_start_receiving_(s)
     if outcome == SSL_DONE and s.ended == SSL_DONE:
         if ssl_can_read(bev) and ssl_has_input_(s):
             ssl_again_(&bev.ev_read, EV_READ)

@@ -20,15 +20,23 @@ typedef struct ssl_st SSL;
     each(SSL *, SSL_new, (SSL_CTX *))                                   \
     each(void, SSL_free, (SSL *))                                       \
     each(int, SSL_set_fd, (SSL *, int))                                 \
+    each(void, SSL_set_accept_state, (SSL *))                           \
+    each(long, SSL_CTX_ctrl, (SSL_CTX *, int, long, void *))            \
     each(int, SSL_connect, (SSL *))                                     \
     each(int, SSL_read, (SSL *, void *, int))                           \
     each(int, SSL_write, (SSL *, const void *, int))                    \
-    each(int, SSL_pending, (const SSL *))
+    each(int, SSL_pending, (const SSL *))                               \
+    each(int, SSL_has_pending, (const SSL *))                           \
+    each(int, SSL_get_error, (const SSL *, int))                        \
+    each(void, ERR_clear_error, (void))
 
 #define OPENSSL_POINTER(result, name, arguments) static result (*name##_) arguments;
 OPENSSL_FUNCTIONS(OPENSSL_POINTER)
 
 #define OPENSSL_PEM 1
+#define OPENSSL_WANT_READ 2
+#define OPENSSL_WANT_WRITE 3
+#define OPENSSL_SET_READ_AHEAD 41
 
 static void openssl_load(void) {
     static const char *const names[] = {"libssl.so.4", "libssl.so.3", "libssl.so.1.1", "libssl.so"};

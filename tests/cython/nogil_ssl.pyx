@@ -315,6 +315,32 @@ def test_fd(method):
     ends.free()
 
 
+def test_another_descriptor(method):
+    """Of the same connection: nothing is lost that was on its way between the old one and the bufferevents."""
+    cdef Ends ends = Ends(method, opened=True)
+    cdef size_t size = 1 << 22
+    data = bytes(size)
+    duplicates = [os.dup(ends.rig.pair[i]) for i in range(2)]
+    bufferevent_write(ends.client.bev, b"0123456789", 10)
+    ends.turn(3)
+    bufferevent_disable(ends.server.bev, EV_READ)
+    bufferevent_write(ends.client.bev, <char *>data, size)
+    ends.turn()
+    assert evbuffer_get_length(bufferevent_get_output(ends.client.bev)) > 0
+    assert bufferevent_setfd(ends.client.bev, duplicates[0]) == 0
+    assert bufferevent_setfd(ends.server.bev, duplicates[1]) == 0
+    bufferevent_enable(ends.server.bev, EV_READ)
+    began = now()
+    while ends.server.received < size + 10:
+        ends.turn()
+        assert now() - began < 20
+    assert ends.server.errors == ends.client.errors == 0
+    assert evbuffer_get_length(bufferevent_get_output(ends.client.bev)) == 0
+    ends.free()
+    for fd in duplicates:
+        os.close(fd)
+
+
 def test_freed(method):
     """bufferevent_socketpair_freed, _freed_fd, bufferevent_filter_freed_fd: freed in a callback"""
     cdef Ends ends

@@ -16,7 +16,13 @@ with cyevent.EventBase(completion=True) as _base:
     HAS_COMPLETION = _base.completion is not None
 
 HERE = Path(__file__).parent
-OVER_COMPLETIONS = ("nogil_bufferevent", "nogil_connect", "nogil_listener", "nogil_ratelimit")
+OVER_COMPLETIONS = (
+    "nogil_bufferevent",
+    "nogil_connect",
+    "nogil_listener",
+    "nogil_ratelimit",
+    "nogil_ssl",
+)
 TEST = re.compile(r"^def (test_\w+)\((method)?\):", re.MULTILINE)
 
 

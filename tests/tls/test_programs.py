@@ -137,21 +137,22 @@ class Plain(threading.Thread):
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.port = self.listener.getsockname()[1]
         self.serve = serve
+        self.over = False
         self.start()
 
     def run(self):
         while True:
-            try:
-                sock, _ = self.listener.accept()
-            except OSError:
-                return
+            sock, _ = self.listener.accept()
             with sock:
+                if self.over:
+                    return
                 sock.settimeout(20)
                 self.serve(sock)
 
-    def end(self):
-        # Closing alone would leave the thread in accept() for good.
-        self.listener.shutdown(socket.SHUT_RDWR)
+    def close(self):
+        # Closing the listener alone would leave the thread in its accept().
+        self.over = True
+        socket.create_connection(("127.0.0.1", self.port)).close()
         self.join(20)
         self.listener.close()
 
@@ -187,7 +188,7 @@ def test_the_proxy(proxy, connect, version):
         sock.close()
     process.send_signal(signal.SIGINT)
     assert process.wait(20) == 0
-    server.end()
+    server.close()
 
 
 def test_the_proxy_passes_ends_on(base, proxy, authority, version):
@@ -206,7 +207,7 @@ def test_the_proxy_passes_ends_on(base, proxy, authority, version):
     assert log.events[1] == BEV_EVENT_EOF | BEV_EVENT_READING
     assert log.received == b"HELLO " * 10_000
     client.close()
-    server.end()
+    server.close()
 
 
 def test_the_proxy_without_its_server(proxy, connect):
