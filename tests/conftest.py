@@ -56,6 +56,7 @@ def pytest_configure(config):
     if windows is not None:
         config.pluginmanager.register(windows.Plugin())
         windows.raise_instead_of_killing()
+        windows.stand_in_for_user_signals()
     # Output is not captured yet here, so this is the terminal that a hang's traceback should reach.
     config.stash[STDERR] = os.dup(2)
 

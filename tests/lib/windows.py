@@ -65,6 +65,12 @@ class Plugin:
             report.longrepr = (str(item.path), item.location[1] + 1, f"Windows has no {name}")
 
 
+def stand_in_for_user_signals():
+    """The tests take SIGUSR1 and SIGUSR2 for signals that nobody else uses."""
+    signal.SIGUSR1 = signal.SIGBREAK
+    signal.SIGUSR2 = signal.SIGTERM
+
+
 def raise_instead_of_killing():
     """os.kill() ends a process there, whatever the signal; a process's own signals come from raise()."""
     terminate = os.kill

@@ -25,7 +25,7 @@ SUITES = {
             ),
             *("tests/core/test_call_soon.py", "tests/buffer/test_io.py"),
             *("tests/bufferevent/test_pair.py", "tests/tls/test_filter.py"),
-            "tests/completion",
+            *("tests/completion", "tests/net/test_connections.py"),
         ],
         400,
     ),
@@ -34,6 +34,8 @@ SUITES = {
     "bufferevent": (["tests/bufferevent", "tests/completion"], 800),
     "tls": (["tests/tls"], 400),
 }
+# A hundred thousand of them.
+CONNECTIONS = "tests/net/test_connections.py::test_nothing_is_left_by_connections"
 
 
 @pytest.fixture(scope="session")
@@ -47,10 +49,10 @@ def windows_package():
         pytest.skip(str(error))
 
 
-def run(package, suite, limit, *options):
-    paths, least = SUITES[suite]
+def run(package, limit, *arguments):
+    """What pytest says of these arguments there, all of which have to pass."""
     command, env = wine.command_for(
-        package, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options, *paths
+        package, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments
     )
     done = subprocess.run(
         command,
@@ -63,8 +65,15 @@ def run(package, suite, limit, *options):
     text = done.stdout.decode(errors="replace")
     report = text[-8000:] + done.stderr.decode(errors="replace")[-4000:]
     assert done.returncode == 0, report
+    # For -rP.
+    print(text[-8000:])
     passed = re.search(r"(\d+) passed", text)
-    assert passed and int(passed[1]) >= least, report
+    return int(passed[1]) if passed else 0
+
+
+def run_suite(package, suite, limit):
+    paths, least = SUITES[suite]
+    assert run(package, limit, *paths) >= least
 
 
 @pytest.mark.timeout(BUILD)
@@ -79,29 +88,19 @@ def test_the_build_has_windows_methods(windows_package):
 
 @pytest.mark.timeout(BUILD)
 def test_the_usual_under_wine(windows_package):
-    run(windows_package, "usual", 600)
+    run_suite(windows_package, "usual", 600)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(3 * BUILD)
 @pytest.mark.parametrize("suite", [suite for suite in SUITES if suite != "usual"])
 def test_suite_under_wine(windows_package, suite):
-    run(windows_package, suite, 2 * BUILD)
+    run_suite(windows_package, suite, 2 * BUILD)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(3 * BUILD)
-def test_no_handle_is_left_by_many_connections(windows_package):
-    name = "tests/platforms/test_windows.py::test_no_handle_is_left_by_connections"
-    command, env = wine.command_for(
-        windows_package, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "slow", name
-    )
-    done = subprocess.run(
-        command,
-        cwd=wine.ROOT,
-        env=env,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        timeout=2 * BUILD,
-    )
-    assert done.returncode == 0 and b"2 passed" in done.stdout, done.stdout[-8000:]
+@pytest.mark.parametrize("mechanism", ["afd", "win32", "afd-completion"])
+def test_nothing_is_left_by_many_connections(windows_package, mechanism):
+    test = f"{CONNECTIONS}[{mechanism}-100000]"
+    assert run(windows_package, 2 * BUILD, "-m", "slow", test) == 1

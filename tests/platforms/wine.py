@@ -410,7 +410,7 @@ def talk(command, env):
     return process.wait()
 
 
-def main():
+def main(build=build):
     try:
         package = build()
         if len(sys.argv) == 1:
