@@ -65,6 +65,8 @@ FLAGS = (
     *("/GS-", "/Gs100000000"),
     # In its C, GNU's extensions and arrays of variable length are errors, in our code and in Cython's.
     *("-Wno-everything", "-Werror=gnu", "-Werror=vla", "-Werror=c23-extensions"),
+    # Nor does an enumerator hold more than an int.
+    "-Werror=microsoft-enum-value",
     "-Werror=implicit-function-declaration",
     "-Werror=incompatible-pointer-types",
     "-Werror=int-conversion",
