@@ -282,6 +282,8 @@ def compile_cython(request, tmp_path_factory):
 
     def compile_all(sources, flags=("-w",)):
         modules = [name.removesuffix(".pyx") for name in sources if name.endswith(".pyx")]
+        if windows is not None:
+            return windows.compiled(modules)
         cache = getattr(request.config, "cache", None)
         parent = cache.mkdir("cyevent-modules") if cache else tmp_path_factory.mktemp("modules")
         folder = parent / _build_key(sources, flags)

@@ -5,6 +5,7 @@ other failure is one. tests/platforms/test_wine.py says how many tests have to p
 """
 
 import ctypes
+import importlib
 import os
 import re
 import select
@@ -38,6 +39,20 @@ WINE_DIFFERS = {
     "test_reset": "Wine ends a connection in order where Windows resets it",
     "test_connection_reset": "Wine ends a connection in order where Windows resets it",
 }
+
+
+def compiled(names):
+    """Of the Cython modules of the tests those that platforms/wine.py has compiled, by name."""
+    found = {}
+    for name in names:
+        try:
+            found[name] = importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            if error.name not in names:
+                raise
+    if not found:
+        pytest.skip("there is no compiler here, and nothing is compiled already")
+    return found
 
 
 def under_wine():

@@ -172,6 +172,7 @@ def build():
     errors = [error for _, _, error in results if error]
     if errors:
         raise RuntimeError("\n".join(errors))
+    wine.build_tests(toolchain.python)
     modules = {name: made for name, made, _ in results}
     return wine.assemble(modules, wine.ROOT / "build" / "microsoft-package")
 

@@ -1,11 +1,14 @@
 """The suite on Windows' CPython under Wine, with select (win32), AFD polling (afd) and completion ports.
 
+Compiled by mingw-w64, and once more as Microsoft's compiler sees the code (microsoft.py).
+
 What passes here passes on Wine's implementation of Windows' calls, not on Windows itself. wine.py tells how.
 """
 
 import re
 import subprocess
 
+import microsoft
 import programs
 import pytest
 import wine
@@ -29,11 +32,19 @@ SUITES = {
         ],
         400,
     ),
-    "core": (["tests/core", "tests/platforms/test_windows.py"], 600),
+    "core": (["tests/core", "tests/platforms/test_windows.py"], 690),
+    "nogil": (["tests/cython"], 1150),
     "buffer": (["tests/buffer", "tests/net"], 1600),
     "bufferevent": (["tests/bufferevent", "tests/completion"], 800),
     "tls": (["tests/tls"], 400),
 }
+# What the package compiled as for Microsoft's compiler has to pass: what knows the system.
+MICROSOFT = (
+    *("tests/core", "tests/platforms/test_windows.py", "tests/completion"),
+    *("tests/net/test_listener.py", "tests/net/test_connections.py"),
+    *("tests/buffer/test_io.py", "tests/buffer/test_files.py"),
+    *("tests/bufferevent/test_socket.py", "tests/tls/test_filter.py"),
+)
 # A hundred thousand of them.
 CONNECTIONS = "tests/net/test_connections.py::test_nothing_is_left_by_connections"
 
@@ -45,6 +56,17 @@ def windows_package():
         pytest.skip(reason)
     try:
         return wine.build()
+    except wine.Missing as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def microsoft_package():
+    reason = "what runs under Wine is not sanitized" if programs.SANITIZERS else microsoft.missing()
+    if reason:
+        pytest.skip(reason)
+    try:
+        return microsoft.build()
     except wine.Missing as error:
         pytest.skip(str(error))
 
@@ -104,3 +126,9 @@ def test_suite_under_wine(windows_package, suite):
 def test_nothing_is_left_by_many_connections(windows_package, mechanism):
     test = f"{CONNECTIONS}[{mechanism}-100000]"
     assert run(windows_package, 2 * BUILD, "-m", "slow", test) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3 * BUILD)
+def test_what_microsofts_compiler_would_make(microsoft_package):
+    assert run(microsoft_package, 2 * BUILD, *MICROSOFT) >= 1800
