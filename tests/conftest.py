@@ -235,6 +235,8 @@ EXT_SUFFIX = sysconfig.get_config_var("EXT_SUFFIX")
 COMPILER = [
     *shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc"),
     *("-shared", "-fPIC", "-O0"),
+    # Python's own functions are those of the interpreter that loads the module.
+    *(("-undefined", "dynamic_lookup") if sys.platform == "darwin" else ()),
     *programs.SANITIZER_FLAGS,
     *(f"-I{sysconfig.get_path(name)}" for name in ("include", "platinclude")),
 ]

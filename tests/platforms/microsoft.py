@@ -3,14 +3,15 @@
     python tests/platforms/microsoft.py [arguments of python.exe]
 
 Facts:
-- Microsoft's compiler and headers are not to be had beside Windows. Clang takes its options, defines its macros and
-  has its types, keywords, intrinsics and calling conventions, and Wine's headers are written for it.
-- Clang defines its own name beside, and knows GNU C's extensions. Here it does not give its name, so that the code
-  takes the way for Microsoft's compiler, and an extension is an error.
+- Microsoft's compiler and headers are not to be had beside Windows. Clang takes its options, defines its
+  macros and has its types, keywords, intrinsics and calling conventions, and Wine's headers are written for it.
+- Clang defines its own name beside, and knows GNU C's extensions. Here it does not give its name, so that the
+  code takes the way for Microsoft's compiler, and an extension is an error.
+- An enumerator of Microsoft's is an int; a larger one is cut, with a warning.
 - Wine's headers lack a few of Microsoft's declarations; MORE has them.
 
-What compiles so uses the language and the declarations that Microsoft's compiler has, and what runs shows that the
-ways for it are right. It is still clang: its optimizer, and not Microsoft's, and its reading of the standard.
+What compiles so uses the language and the declarations that Microsoft's compiler has, and what runs shows that
+the ways for it are right. It is still clang: its optimizer, its reading of the standard; and Wine's headers.
 """
 
 import hashlib
