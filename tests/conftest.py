@@ -56,6 +56,7 @@ def pytest_configure(config):
     if windows is not None:
         config.pluginmanager.register(windows.Plugin())
         windows.raise_instead_of_killing()
+        windows.stand_in_for_user_signals()
     # Output is not captured yet here, so this is the terminal that a hang's traceback should reach.
     config.stash[STDERR] = os.dup(2)
 
@@ -234,6 +235,8 @@ EXT_SUFFIX = sysconfig.get_config_var("EXT_SUFFIX")
 COMPILER = [
     *shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc"),
     *("-shared", "-fPIC", "-O0"),
+    # Python's own functions are those of the interpreter that loads the module.
+    *(("-undefined", "dynamic_lookup") if sys.platform == "darwin" else ()),
     *programs.SANITIZER_FLAGS,
     *(f"-I{sysconfig.get_path(name)}" for name in ("include", "platinclude")),
 ]
@@ -281,6 +284,8 @@ def compile_cython(request, tmp_path_factory):
 
     def compile_all(sources, flags=("-w",)):
         modules = [name.removesuffix(".pyx") for name in sources if name.endswith(".pyx")]
+        if windows is not None:
+            return windows.compiled(modules)
         cache = getattr(request.config, "cache", None)
         parent = cache.mkdir("cyevent-modules") if cache else tmp_path_factory.mktemp("modules")
         folder = parent / _build_key(sources, flags)

@@ -305,11 +305,8 @@ def gives_public_names(extern):
     if not extern.verbatim_include:
         return False
     variables = [node for node in statements(extern) if isinstance(node, Nodes.CVarDefNode)]
-    return any(
-        is_public(function_name(declarator))
-        for node in variables
-        for declarator in node.declarators
-    )
+    names = [function_name(declarator) for node in variables for declarator in node.declarators]
+    return any(is_public(name) and name not in INTERNAL_CONSTANTS for name in names)
 
 
 def is_opaque_struct(node):

@@ -75,7 +75,7 @@ cdef int evbuffer_remove_cb(evbuffer *buf, evbuffer_cb_func cb, void *cbarg) noe
     EVLOCK_LOCK(buf.lock)
     entry = buf.callbacks
     while entry != NULL:
-        if entry.cb == cb and entry.cbarg == cbarg and not entry.flags & <unsigned>EVBUFFER_CB_DEAD:
+        if entry.cb == cb and entry.cbarg == cbarg and not entry.flags & EVBUFFER_CB_DEAD:
             remove_entry(buf, entry)
             result = 0
             break
@@ -143,7 +143,7 @@ cdef void walked(evbuffer *buf) noexcept nogil:
     buf.dead_callbacks = False
     while entry != NULL:
         following = entry.next
-        if entry.flags & <unsigned>EVBUFFER_CB_DEAD:
+        if entry.flags & EVBUFFER_CB_DEAD:
             unlink_entry(buf, entry)
         entry = following
 

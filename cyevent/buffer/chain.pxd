@@ -15,8 +15,11 @@ cdef extern from *:
       static inline int ev_atomic_load(int *p) { return __atomic_load_n(p, __ATOMIC_ACQUIRE); }
       static inline int ev_atomic_add(int *p, int n) { return __atomic_add_fetch(p, n, __ATOMIC_ACQ_REL); }
     #endif
+    /* No enumerator: to some compilers each is an int. */
+    #define CYEVENT_CHAIN_MAX ((size_t)-1 >> 1)
     #endif
     """
+    const size_t CHAIN_MAX "CYEVENT_CHAIN_MAX"
     int ev_atomic_load(int *p) noexcept nogil
     # Returns the new value.
     int ev_atomic_add(int *p, int n) noexcept nogil
@@ -25,7 +28,6 @@ cdef enum:
     CHAIN_MIN_ALLOC = 1024         # header included
     CHAIN_AUTO_ALLOC = 4096        # chains that grow by themselves stop at this
     CHAIN_LINE = 64                # bytes in a cache line
-    CHAIN_MAX = 0x7fffffffffffffff
     # Moving so many bytes to a chain's start is cheaper than another chain.
     CHAIN_REALIGN_MOST = 2048
 

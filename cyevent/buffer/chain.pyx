@@ -259,7 +259,7 @@ cdef evbuffer_chain *evbuffer_chain_new_(size_t size) noexcept nogil:
     cdef int index = 0
     cdef unsigned flags
     cdef unsigned char *buffer
-    if size > <size_t>CHAIN_MAX - CHAIN_AUTO_ALLOC - sizeof(evbuffer_chain) - CHAIN_LINE:
+    if size > CHAIN_MAX - CHAIN_AUTO_ALLOC - sizeof(evbuffer_chain) - CHAIN_LINE:
         set_errno(ENOMEM)
         return NULL
     size += sizeof(evbuffer_chain)

@@ -12,8 +12,14 @@ from cyevent.buffer.types cimport (
 )
 from cyevent.buffer.callbacks cimport *
 
+cdef extern from *:
+    """
+    /* No enumerator: to some compilers each is an int. */
+    #define CYEVENT_BUFFER_MAX ((size_t)-1 >> 1)
+    """
+    const size_t EVBUFFER_MAX "CYEVENT_BUFFER_MAX"
+
 cdef enum:
-    EVBUFFER_MAX = 0x7fffffffffffffff
     EVBUFFER_MAX_READ_DEFAULT = 4096
 
 cdef evbuffer *evbuffer_new() noexcept nogil

@@ -11,15 +11,13 @@ import os
 
 from cpython.ref cimport PyObject, Py_INCREF, Py_XDECREF
 from libc.errno cimport errno
+from libc.limits cimport LLONG_MAX
 from cyevent.buffer.file cimport *
 from cyevent.buffer.pybytes cimport frozen_or_memory, return_to_lender
 from cyevent.buffer.types cimport *
 from cyevent.buffer.types cimport evbuffer_file_segment
 from cyevent.core.arguments cimport check_callable, descriptor, error_text, integer
 from cyevent.core.sys cimport EINVAL, ENOMEM, ev_close_file, set_errno
-
-cdef enum:
-    OFFSET_MAX = 0x7fffffffffffffff
 
 
 cdef int descriptor_of_our_own(object file, str name) except -1:
@@ -80,8 +78,8 @@ cdef class FileSegment:
     """
 
     def __init__(self, file, offset=0, length=-1, *, bint mmap=True, bint sendfile=True, cleanup=None):
-        cdef long long begin = integer(offset, "offset", 0, OFFSET_MAX)
-        cdef long long n = integer(length, "length", -1, OFFSET_MAX)
+        cdef long long begin = integer(offset, "offset", 0, LLONG_MAX)
+        cdef long long n = integer(length, "length", -1, LLONG_MAX)
         cdef unsigned flags = EVBUF_FS_CLOSE_ON_FREE
         cdef int fd
         cdef int code

@@ -55,7 +55,7 @@ cdef enum:
     CB_SUSPENDED = 0x100  # not called until it is unsuspended
     CB_MISSED = 0x200     # the buffer changed meanwhile
     CB_EMBEDDED = 0x400   # part of somebody's struct, and not freed
-    EVBUFFER_CB_DEAD = 0x80000000  # removed while callbacks run; freed afterwards
+    EVBUFFER_CB_DEAD = 0x40000000  # removed while callbacks run; freed afterwards
 
 cdef enum:
     # evbuffer_file_segment_new() flags.

@@ -6,6 +6,7 @@ the interpreter.
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_GET_SIZE
 from cpython.ref cimport PyObject
+from libc.limits cimport LLONG_MAX
 from cyevent.buffer.evbuffer cimport *
 from cyevent.buffer.pybytes cimport add_object, add_object_reference, take_bytes
 from cyevent.buffer.pyevbuffer cimport EvBuffer, check_thread, evbuffer_view
@@ -46,9 +47,6 @@ cdef extern from *:
 
 # The default of read(), told by its identity.
 cdef object EVERYTHING = -1
-
-cdef enum:
-    SIZE_MAX = 0x7fffffffffffffff
 
 
 cdef int check_options(object options, object read, object write, object event) except -1:
@@ -339,7 +337,7 @@ cdef class BufferEvent:
         cdef bufferevent *bev = self.bev
         cdef Py_ssize_t count = -1
         if n is not EVERYTHING:
-            count = <Py_ssize_t>integer(n, "n", -1, SIZE_MAX)
+            count = <Py_ssize_t>integer(n, "n", -1, LLONG_MAX)
         if bev != NULL and BEV_UPCAST(bev).lock == NULL and not debugging_():
             return take_bytes(bev.input, count)
         bev = self.enter()
@@ -478,8 +476,8 @@ cdef class BufferEvent:
         high: reading pauses while the input has so many bytes; 0 for never. Of WRITE it is the user's own.
         """
         cdef short events = check_events(what)
-        cdef size_t lowmark = integer(low, "low", 0, SIZE_MAX)
-        cdef size_t highmark = integer(high, "high", 0, SIZE_MAX)
+        cdef size_t lowmark = integer(low, "low", 0, LLONG_MAX)
+        cdef size_t highmark = integer(high, "high", 0, LLONG_MAX)
         cdef bufferevent *bev = self.enter()
         bufferevent_setwatermark(bev, events, lowmark, highmark)
         BEV_UNLOCK(bev)
@@ -563,7 +561,7 @@ cdef class BufferEvent:
     def decrement_read_limit(self, n):
         """Takes n tokens from reading, as if so many bytes had been read; gives them if negative. ValueError
         without a limit."""
-        cdef Py_ssize_t count = <Py_ssize_t>integer(n, "n", -SIZE_MAX, SIZE_MAX)
+        cdef Py_ssize_t count = <Py_ssize_t>integer(n, "n", -LLONG_MAX, LLONG_MAX)
         cdef bufferevent *bev = self.limited()
         bufferevent_decrement_read_limit(bev, count)
         BEV_UNLOCK(bev)
@@ -571,7 +569,7 @@ cdef class BufferEvent:
     def decrement_write_limit(self, n):
         """Takes n tokens from writing, as if so many bytes had been written; gives them if negative. ValueError
         without a limit."""
-        cdef Py_ssize_t count = <Py_ssize_t>integer(n, "n", -SIZE_MAX, SIZE_MAX)
+        cdef Py_ssize_t count = <Py_ssize_t>integer(n, "n", -LLONG_MAX, LLONG_MAX)
         cdef bufferevent *bev = self.limited()
         bufferevent_decrement_write_limit(bev, count)
         BEV_UNLOCK(bev)

@@ -305,7 +305,7 @@ def flush_log(timeout=5.0):
 
 def enable_debug_logging(bint enable=True):
     """Tells of each event that is added, deleted or becomes active and of each wait, or no longer."""
-    event_enable_debug_logging(<uint32_t>EVENT_DBG_ALL if enable else EVENT_DBG_NONE)
+    event_enable_debug_logging(EVENT_DBG_ALL if enable else EVENT_DBG_NONE)
 
 
 def enable_debug_mode():

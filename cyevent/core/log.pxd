@@ -16,10 +16,16 @@ cdef enum:
     # What event_errx_ passes to the fatal callback.
     EVENT_ERR_ABORT_ = -559038737      # 0xdeaddead
 
+# event_enable_debug_logging()'s argument.
+cdef extern from *:
+    """
+    /* No enumerator: to some compilers each is an int. */
+    #define EVENT_DBG_ALL 0xffffffffu
+    """
+    const uint32_t EVENT_DBG_ALL
+
 cdef enum:
-    # event_enable_debug_logging()'s argument.
     EVENT_DBG_NONE = 0
-    EVENT_DBG_ALL = 0xffffffff
 
 cdef enum:
     # Why a function of the hot path takes its slow way; see debug.pxd.

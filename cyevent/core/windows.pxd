@@ -42,6 +42,10 @@ cdef extern from *:
       #define CYEVENT_HAVE_SSIZE_T
       typedef intptr_t ssize_t;
     #endif
+    #ifndef CYEVENT_HAVE_SUSECONDS_T
+      #define CYEVENT_HAVE_SUSECONDS_T
+      typedef long suseconds_t;
+    #endif
     typedef intptr_t evutil_socket_t;
     typedef int ev_socklen_t;
 

@@ -9,6 +9,7 @@ cdef extern from *:
     #define CYEVENT_NET_SYS_H
     #ifdef _WIN32
       #include <iphlpapi.h>
+      #include <mstcpip.h>
       #ifndef UNIX_PATH_MAX
         #define UNIX_PATH_MAX 108
         struct sockaddr_un { unsigned short sun_family; char sun_path[UNIX_PATH_MAX]; };
@@ -72,6 +73,22 @@ cdef extern from *:
       #define EV_TCP_DEFER_ACCEPT TCP_DEFER_ACCEPT
     #else
       #define EV_TCP_DEFER_ACCEPT -1
+    #endif
+    /* Windows has these options since 2017, the call for all of them since ever. */
+    #ifdef _WIN32
+      static inline int ev_set_keepalive(evutil_socket_t fd, int seconds, int again) {
+          struct tcp_keepalive times;
+          DWORD n = 0;
+          times.onoff = 1;
+          times.keepalivetime = seconds < 4000000 ? (ULONG)seconds * 1000 : 4000000000u;
+          times.keepaliveinterval = again < 4000000 ? (ULONG)again * 1000 : 4000000000u;
+          return ev_failed(WSAIoctl((SOCKET)fd, SIO_KEEPALIVE_VALS, &times, sizeof(times), NULL, 0, &n, NULL,
+                                    NULL));
+      }
+      #define EV_KEEPALIVE_IN_ONE 1
+    #else
+      #define EV_KEEPALIVE_IN_ONE 0
+      #define ev_set_keepalive(fd, seconds, again) (-1)
     #endif
     #if defined(TCP_KEEPIDLE)
       #define EV_TCP_KEEPIDLE TCP_KEEPIDLE
@@ -168,7 +185,7 @@ cdef extern from *:
     int TCP_NODELAY, IPPROTO_UDP, SOCK_RAW, SOCK_SEQPACKET
     int EV_HAVE_SOCK_FLAGS, EV_HAVE_ACCEPT4, EV_SO_REUSEADDR, EV_SO_REUSEPORT, EV_IPV6_V6ONLY
     int EV_TCP_DEFER_ACCEPT, EV_TCP_KEEPIDLE, EV_TCP_KEEPINTVL, EV_TCP_KEEPCNT, EV_KEEPALIVE_UNIT
-    int EV_KEEPALIVE_LEAST, EV_KEEPALIVE_MOST, INET_ADDRSTRLEN, INET6_ADDRSTRLEN
+    int EV_KEEPALIVE_LEAST, EV_KEEPALIVE_MOST, EV_KEEPALIVE_IN_ONE, INET_ADDRSTRLEN, INET6_ADDRSTRLEN
     int EV_EAFNOSUPPORT, EV_ECONNABORTED, EV_ENOTSUP, ENOSPC
 
     bint EVUTIL_ERR_RW_RETRIABLE(int error) noexcept nogil
@@ -180,6 +197,8 @@ cdef extern from *:
     uint16_t ntohs(uint16_t n) noexcept nogil
     uint32_t htonl(uint32_t n) noexcept nogil
     uint32_t ntohl(uint32_t n) noexcept nogil
+    # The silence, and the time between the questions after it, where one call sets both.
+    int ev_set_keepalive(evutil_socket_t fd, int seconds, int again) noexcept nogil
     void ev_set_sa_len(sockaddr *address, int n) noexcept nogil
     evutil_socket_t ev_accept4(evutil_socket_t fd, sockaddr *address, ev_socklen_t *length,
                                int flags) noexcept nogil

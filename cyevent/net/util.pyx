@@ -105,6 +105,9 @@ cdef int evutil_set_tcp_keepalive(evutil_socket_t sock, int on, int timeout) noe
     if not on:
         return 0
     # After the silence three questions in the same time again.
+    if EV_KEEPALIVE_IN_ONE:
+        return ev_set_keepalive(sock, keepalive_time(timeout),
+                                keepalive_time(timeout // KEEPALIVE_QUESTIONS))
     if EV_TCP_KEEPIDLE >= 0 \
             and set_option(sock, IPPROTO_TCP, EV_TCP_KEEPIDLE, keepalive_time(timeout)) < 0:
         return -1

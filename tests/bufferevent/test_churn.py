@@ -1,7 +1,6 @@
 """Connections that are opened, used and closed over and over leave nothing behind."""
 
 import os
-import resource
 import socket
 import subprocess
 import sys
@@ -10,6 +9,8 @@ from pathlib import Path
 
 import programs
 import pytest
+
+resource = pytest.importorskip("resource", reason="limits of descriptors are POSIX'")
 
 pytestmark = pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="needs Linux's /proc")
 

@@ -363,8 +363,7 @@ def test_connections_come_and_go(base):
         bev.close()
 
     listener = Listener(base, ("127.0.0.1", 0), accept)
-    before = fds.opened()
-    for _ in range(5):
+    for number in range(6):
         finished = []
         for _ in range(50):
             client = SocketBufferEvent(base, read=answered)
@@ -376,7 +375,10 @@ def test_connections_come_and_go(base):
         for _ in range(5):
             base.loop(EVLOOP_NONBLOCK)
         assert finished == [b"hello"] * 50
-    gc.collect()
+        gc.collect()
+        if number == 0:
+            # AFD's mechanism has a handle of its own for every 32 sockets, and keeps it.
+            before = fds.opened()
     assert fds.opened() == before
     listener.close()
 

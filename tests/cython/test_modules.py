@@ -54,7 +54,9 @@ def pytest_generate_tests(metafunc):
 
 
 def test_nogil(over_completions, cython_modules, in_child, module, function, mechanism):
-    loaded = cython_modules[module]
+    loaded = cython_modules.get(module)
+    if loaded is None:
+        pytest.skip("this module is for POSIX systems")
     arguments = () if mechanism is None else (mechanism,)
     call = getattr(loaded, function)
     if function in getattr(loaded, "FORKED", ()):

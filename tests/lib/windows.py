@@ -5,6 +5,7 @@ other failure is one. tests/platforms/test_wine.py says how many tests have to p
 """
 
 import ctypes
+import importlib
 import os
 import re
 import select
@@ -40,6 +41,20 @@ WINE_DIFFERS = {
 }
 
 
+def compiled(names):
+    """Of the Cython modules of the tests those that platforms/wine.py has compiled, by name."""
+    found = {}
+    for name in names:
+        try:
+            found[name] = importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            if error.name not in names:
+                raise
+    if not found:
+        pytest.skip("there is no compiler here, and nothing is compiled already")
+    return found
+
+
 def under_wine():
     return hasattr(ctypes.windll.ntdll, "wine_get_version")
 
@@ -63,6 +78,12 @@ class Plugin:
             report = outcome.get_result()
             report.outcome = "skipped"
             report.longrepr = (str(item.path), item.location[1] + 1, f"Windows has no {name}")
+
+
+def stand_in_for_user_signals():
+    """The tests take SIGUSR1 and SIGUSR2 for signals that nobody else uses."""
+    signal.SIGUSR1 = signal.SIGBREAK
+    signal.SIGUSR2 = signal.SIGTERM
 
 
 def raise_instead_of_killing():

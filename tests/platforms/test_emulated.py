@@ -23,27 +23,32 @@ SUITES = {
     "cython": (["tests/cython"], 200),
     "above": (["tests/net", "tests/bufferevent", "tests/tls"], 600),
 }
+# A hundred thousand of them.
+CONNECTIONS = "tests/net/test_connections.py::test_nothing_is_left_by_connections"
 # Building is its own test, so that the others' time limits are for what they run; but it may be left out.
 BUILD = programs.limit(600)
 
 
-def run(build, mechanism, suite, tmp_path, limit):
-    method = f"{mechanism}-emulated"
-    folders, least = SUITES[suite]
+def run(build, tmp_path, limit, *arguments):
+    """How many tests pass with these arguments of pytest's; all have to."""
     env = os.environ | {"PYTHONPATH": str(build)}
-    command = ["-m", "pytest", "-q", "-k", method]
-    if suite == "cython":
-        # The compiled test modules are kept in the cache, as the package's doors are the same. Here it may be
-        # that they are not there yet.
-        command.append("--timeout=400")
-    else:
-        command += ["-p", "no:cacheprovider"]
-    command += ["--basetemp", tmp_path / "inner", *folders]
+    command = ["-m", "pytest", "-q", "--basetemp", tmp_path / "inner", *arguments]
     done = programs.run(*command, cwd=ROOT, env=env, timeout=limit)
     report = done.stdout[-8000:] + done.stderr[-4000:]
     assert done.returncode == 0, report
+    # For -rP.
+    print(done.stdout[-8000:])
     passed = re.search(r"(\d+) passed", done.stdout)
-    assert passed and int(passed[1]) >= least, report
+    return int(passed[1]) if passed else 0
+
+
+def run_suite(build, mechanism, suite, tmp_path, limit):
+    folders, least = SUITES[suite]
+    # The compiled test modules are kept in the cache, as the package's doors are the same. Here it may be that
+    # they are not there yet.
+    options = ["--timeout=400"] if suite == "cython" else ["-p", "no:cacheprovider"]
+    chosen = ["-k", f"{mechanism}-emulated"]
+    assert run(build, tmp_path, limit, *options, *chosen, *folders) >= least
 
 
 @pytest.mark.timeout(BUILD)
@@ -57,7 +62,7 @@ def test_the_build_names_the_emulations(emulated_build):
 @pytest.mark.timeout(BUILD)
 @pytest.mark.parametrize("mechanism", MECHANISMS)
 def test_core_over_an_emulation(emulated_build, mechanism, tmp_path):
-    run(emulated_build, mechanism, "usual", tmp_path, limit=110)
+    run_suite(emulated_build, mechanism, "usual", tmp_path, limit=110)
 
 
 @pytest.mark.slow
@@ -65,4 +70,13 @@ def test_core_over_an_emulation(emulated_build, mechanism, tmp_path):
 @pytest.mark.parametrize("suite", [suite for suite in SUITES if suite != "usual"])
 @pytest.mark.parametrize("mechanism", MECHANISMS)
 def test_suite_over_an_emulation(emulated_build, mechanism, suite, tmp_path):
-    run(emulated_build, mechanism, suite, tmp_path, limit=600)
+    run_suite(emulated_build, mechanism, suite, tmp_path, limit=600)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(2 * BUILD)
+@pytest.mark.parametrize("mechanism", MECHANISMS)
+def test_nothing_is_left_by_many_connections(emulated_build, mechanism, tmp_path):
+    test = f"{CONNECTIONS}[{mechanism}-emulated-100000]"
+    options = ["-p", "no:cacheprovider", "-m", "slow"]
+    assert run(emulated_build, tmp_path, 900, *options, test) == 1

@@ -18,10 +18,8 @@ from cyevent import (
     WRITE,
     Event,
     EventBase,
-    Listener,
     PrepareWatcher,
     Signal,
-    SocketBufferEvent,
     Timer,
 )
 
@@ -247,60 +245,6 @@ def test_no_handle_is_left_by_bases_and_events(method, rounds):
     for _ in range(rounds):
         once()
     assert fds.opened() <= before + 5
-
-
-def serve(method, connections, at_once):
-    """Connections that each carry a byte there and back."""
-    with EventBase(method) as base:
-        served = []
-
-        def accept(listener, fd, address):
-            bev = SocketBufferEvent(base, fd)
-
-            def echo(bev):
-                bev.write(bev.read())
-
-            def end(bev, what):
-                bev.close()
-
-            bev.set_callbacks(read=echo, event=end)
-            bev.enable(READ)
-
-        def connect():
-            bev = SocketBufferEvent(base)
-
-            def done(bev):
-                assert bev.read() == b"x"
-                bev.close()
-                served.append(1)
-                if len(served) + at_once <= connections:
-                    connect()
-                elif len(served) == connections:
-                    base.loopbreak()
-
-            bev.set_callbacks(read=done, event=lambda bev, what: None)
-            bev.enable(READ)
-            bev.connect(listener.address)
-            bev.write(b"x")
-
-        with Listener(base, ("127.0.0.1", 0), accept) as listener:
-            for _ in range(at_once):
-                connect()
-            base.dispatch()
-        assert len(served) == connections
-
-
-@pytest.mark.parametrize(
-    "connections",
-    [1000, pytest.param(100_000, marks=[pytest.mark.slow, pytest.mark.timeout(1500)])],
-)
-def test_no_handle_is_left_by_connections(method, connections):
-    serve(method, 100, 10)
-    gc.collect()
-    before = fds.opened()
-    serve(method, connections, 20)
-    gc.collect()
-    assert fds.opened() <= before + 10
 
 
 def test_a_timer_beside_a_socket_that_stays_quiet(base, pair):

@@ -41,6 +41,12 @@ PIP_DOWNLOAD = (
     *("--platform", "win_amd64", "--python-version", VERSION, "--implementation", "cp"),
 )
 
+# Of tests/cython: all others use forks, pipes, or POSIX's threads and headers.
+PORTABLE_TESTS = (
+    *("bufrig", "nogil_buffer", "nogil_buffer_faults", "nogil_buffer_search"),
+    *("nogil_buffer_share", "nogil_isolated"),
+)
+
 # What PC/pyconfig.h of CPython says that its public headers ask for.
 PYCONFIG = """\
 #ifndef Py_CONFIG_H
@@ -246,6 +252,8 @@ def environment(**more):
         "WINEDLLOVERRIDES": "mscoree,mshtml=",
         "PYTHONDONTWRITEBYTECODE": "",
         "PYTHONUTF8": "1",
+        # Not the sources in the current folder.
+        "PYTHONSAFEPATH": "1",
     }
     return env | more
 
@@ -377,6 +385,35 @@ def assemble(modules, folder):
     return folder
 
 
+def test_modules():
+    """The Cython modules of the tests that use nothing of POSIX but what the package has for Windows."""
+    names = [f"cython/{name}" for name in PORTABLE_TESTS]
+    return {name.split("/")[-1]: ROOT / "tests" / f"{name}.pyx" for name in ["lib/failing", *names]}
+
+
+def build_tests(python):
+    """Compiles them into a folder from which the tests there import them."""
+    texts = ROOT / "build" / "windows-tests-c"
+    folder = ROOT / "build" / "windows-tests"
+    for path in (texts, folder):
+        path.mkdir(parents=True, exist_ok=True)
+    doors = b"".join(path.read_bytes() for path in sorted((ROOT / "cyevent").rglob("*.pxd")))
+    sources = {}
+    for name, path in test_modules().items():
+        sources[name] = texts / f"{name}.c"
+        mark = texts / f"{name}.made"
+        made_of = hashlib.sha256(doors + path.read_bytes()).hexdigest()
+        if mark.exists() and mark.read_text() == made_of:
+            continue
+        command = [sys.executable, "-m", "cython", "-3", "-I", "tests/cython", str(path)]
+        run([*command, "-o", str(sources[name])], cwd=ROOT)
+        mark.write_text(made_of)
+    for name, made in compile_all(sources, python).items():
+        target = folder / (name + SUFFIX)
+        target.unlink(missing_ok=True)
+        target.symlink_to(made)
+
+
 def build():
     """Builds what changed; the folder to import the package from."""
     reason = missing()
@@ -384,6 +421,7 @@ def build():
         raise Missing(reason)
     python = interpreter()
     modules = compile_all(to_c(chosen_sources()), python)
+    build_tests(python)
     folder = ROOT / "build" / "windows-package"
     return assemble(modules, folder)
 
@@ -395,7 +433,8 @@ def windows_path(path):
 def command_for(package, *arguments, **more):
     """The command, its environment and its folder for subprocess.run()."""
     start_wine()
-    env = environment(PYTHONPATH=windows_path(package), **more)
+    folders = (package, ROOT / "build" / "windows-tests")
+    env = environment(PYTHONPATH=";".join(map(windows_path, folders)), **more)
     return ["wine", str(interpreter() / "py" / "python.exe"), *arguments], env
 
 
@@ -410,7 +449,7 @@ def talk(command, env):
     return process.wait()
 
 
-def main():
+def main(build=build):
     try:
         package = build()
         if len(sys.argv) == 1:
