@@ -45,6 +45,7 @@ cdef void completion_port_init_(completion_port *port, event_base *base,
     port.first = NULL
     port.sparse = False
     port.large = 0
+    port.reading_events = COMPLETION_EVENTS_NEVER
     port.holds_descriptors = False
     port.begins_at_once = False
     port.connects = False

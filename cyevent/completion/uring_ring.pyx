@@ -16,7 +16,8 @@ Facts about rings:
 What follows: a ring is made when its base is, disabled, so that refusal is known at once, and enabled by the
 first loop. Few buffers are offered at a time, and those first that came back last: their memory is still in the
 processor's cache, which is worth more than all else (16 KiB into 1 MiB of memory in turns takes half as long
-again as into the same 64 KiB). When that were too few there will be twice as many. A buffer of 4 KiB goes into
+again as into the same 64 KiB). When those were too few for many receivers there will be twice as many; one
+receiver to whom much comes gets no more of them, for it had better read by itself. A buffer of 4 KiB goes into
 an evbuffer as a chain that refers to it, and comes back, by way of a stack without a lock, when the chain is
 freed in whatever thread. The parts of a buffer are not used one after the other (IOU_PBUF_RING_INC): before
 Linux 6.16 completions may come in another order than the bytes, and one byte that nobody reads holds up all of
@@ -40,7 +41,7 @@ cdef extern from *:
 cdef enum:
     SQ_ENTRIES = 256
     CQ_ENTRIES = 4096
-    FIRST_DEPTH = 32
+    FIRST_DEPTH = 4
     NEEDED = (URING_FEAT_SINGLE_MMAP | URING_FEAT_NODROP | URING_FEAT_SUBMIT_STABLE | URING_FEAT_FAST_POLL
               | URING_FEAT_EXT_ARG | URING_FEAT_CQE_SKIP)
 
