@@ -11,8 +11,8 @@ Facts and hazards (those of rings and their memory are in uring_ring.pyx):
 - A send that the socket takes completes within io_uring_enter(), so that a wait for one completion is over at
   once.
 - Only the ring's thread may enter it, and a thread that ends takes its operations with it.
-- Polling an epoll descriptor tells of its becoming readable, not of its staying so. A ring can be watched by
-  epoll in its turn: it is readable when something has completed, or could complete in io_uring_enter().
+- Polling an epoll descriptor tells of its becoming readable, not of its staying so. A ring has a bell that
+  epoll can watch in its turn (uring_ring.pyx).
 - A receive without end takes all that is there as long as there are buffers, in pieces. That is not only slow:
   how much a connection's reader takes at a time is what TCP makes its window of, and keeps for long.
 
@@ -22,8 +22,8 @@ descriptor is polled by the ring, once each time, and epoll is asked only when t
 had before is as it was, and a base whose ring is refused is one without a port.
 
 That is two calls a turn while only epoll has something to tell. After QUIET such turns in a row the loop waits
-in epoll, and epoll watches the ring; the first time that the ring has something to do, it is the other way round
-again. Never both at once: each would tell of the other.
+in epoll, which watches the ring's bell; the first time that the ring has something to do, it is the other way
+round again. Never both at once: each would tell of the other.
 
 Submitting writes no entry: operations stand in a list, in memory of ours, from which the entries are made
 before the wait. So any thread may submit, more may be queued than the ring holds, what is cancelled before the
@@ -72,7 +72,7 @@ cdef extern from *:
         uint32_t events
         epoll_data_t data
     uint32_t EPOLLIN
-    int EPOLL_CTL_ADD, EPOLL_CTL_DEL
+    int EPOLL_CTL_ADD
     int epoll_ctl(int epfd, int op, int fd, epoll_event *event) noexcept nogil
     int getpid() noexcept nogil
 
@@ -134,11 +134,11 @@ cdef void leave_ring(uring_port *port) noexcept nogil:
         # What has completed was taken from its sockets.
         uring_reap_(port)
     if shared:
-        # What epoll has of the ring is the parent's.
+        # The bell is the parent's.
         port.apart = False
-        port.quiet = 0
     else:
         come_back(port)
+    port.watched = False
     uring_ring_close_(&port.ring, not shared and port.in_kernel > 0)
     begin_again(port)
 
@@ -154,29 +154,42 @@ cdef int uring_begin(completion_loop *loop) noexcept nogil:
     return uring_ring_enable_(&port.ring)
 
 
+cdef inline bint has_something(uring_ring *ring) noexcept nogil:
+    return ring.cq_head[0] != uring_load(ring.cq_tail) \
+        or uring_load(ring.sq_flags) & (URING_SQ_TASKRUN | URING_SQ_CQ_OVERFLOW)
+
+
 cdef void come_back(uring_port *port) noexcept nogil:
     """From now on the loop waits in the ring again."""
-    cdef event_base *base = port.port.base
-    cdef epoll_event unused
     port.quiet = 0
     if port.apart:
         port.apart = False
-        epoll_ctl(base.ops.descriptor(base.backend), EPOLL_CTL_DEL, port.ring.fd, &unused)
+        uring_ring_bell_off_(&port.ring)
 
 
-cdef bint go_apart(uring_port *port) noexcept nogil:
+cdef bint watch_bell(uring_port *port) noexcept nogil:
+    """Has epoll tell of the bell, from now on."""
     cdef event_base *base = port.port.base
     cdef epoll_event registration
-    if port.polling or not port.ring.setup & URING_SETUP_DEFER_TASKRUN or port.ring.pid != port.epoll_pid:
-        return False
+    cdef int bell = uring_ring_bell_(&port.ring)
     registration.events = EPOLLIN
     registration.data.u64 = 0
     registration.data.fd = NOBODYS
-    if epoll_ctl(base.ops.descriptor(base.backend), EPOLL_CTL_ADD, port.ring.fd, &registration) < 0:
+    port.watched = bell >= 0 \
+        and epoll_ctl(base.ops.descriptor(base.backend), EPOLL_CTL_ADD, bell, &registration) == 0
+    return port.watched
+
+
+cdef bint go_apart(uring_port *port) noexcept nogil:
+    """From now on the loop waits in epoll, if nothing is to be done in the ring first."""
+    if port.polling or port.ring.pid != port.epoll_pid or not (port.watched or watch_bell(port)):
         port.quiet = 0
         return False
     port.apart = port.port.sparse = True
-    return True
+    uring_ring_bell_on_(&port.ring)
+    if has_something(&port.ring):
+        come_back(port)
+    return port.apart
 
 
 cdef int ask_epoll(uring_port *port, int64_t timeout) noexcept nogil:
@@ -208,11 +221,6 @@ cdef void judge(uring_port *port) noexcept nogil:
             port.crowd -= 1
         else:
             common.reading_events = COMPLETION_EVENTS_ALWAYS
-
-
-cdef inline bint has_something(uring_ring *ring) noexcept nogil:
-    return ring.cq_head[0] != uring_load(ring.cq_tail) \
-        or uring_load(ring.sq_flags) & (URING_SQ_TASKRUN | URING_SQ_CQ_OVERFLOW)
 
 
 cdef int wait_apart(uring_port *port, int64_t timeout) noexcept nogil:
@@ -266,7 +274,7 @@ cdef void uring_end(completion_loop *loop) noexcept nogil:
 cdef int uring_reinit(completion_loop *loop) noexcept nogil:
     cdef uring_port *port = <uring_port *>loop
     # Epoll's descriptor is a new one.
-    port.apart = False
+    port.watched = False
     port.epoll_pid = getpid()
     if port.ring.fd >= 0:
         leave_ring(port)

@@ -11,6 +11,8 @@ Facts about rings:
   do not fit are kept and delivered later (NODROP).
 - The kernel uses provided buffers in the order in which they were offered, and the whole of one even for a
   byte.
+- With DEFER_TASKRUN a ring's own descriptor is readable too late: not when a receive could go on, but when
+  somebody has let it. An eventfd that is registered is told at once, unless a flag in the shared memory forbids.
 - What refuses io_uring_setup() says EPERM (kernel.io_uring_disabled, seccomp) or ENOSYS.
 
 What follows: a ring is made when its base is, disabled, so that refusal is known at once, and enabled by the
@@ -34,6 +36,10 @@ from cyevent.core.clock cimport NS_PER_S
 from cyevent.core.memory cimport mm_calloc, mm_free
 from cyevent.core.sys cimport *
 from cyevent.core.threads cimport evthread_id_
+
+cdef extern from "sys/eventfd.h":
+    int EFD_NONBLOCK, EFD_CLOEXEC
+    int eventfd(unsigned count, int flags) noexcept nogil
 
 cdef extern from *:
     int getpid() noexcept nogil
@@ -90,6 +96,7 @@ cdef int map_ring(uring_ring *ring, uring_params *params) noexcept nogil:
     ring.sq_entries = params.sq_entries
     ring.cq_head = <uint32_t *>(memory + params.cq_off.head)
     ring.cq_tail = <uint32_t *>(memory + params.cq_off.tail)
+    ring.cq_flags = <uint32_t *>(memory + params.cq_off.flags)
     ring.cq_mask = (<uint32_t *>(memory + params.cq_off.ring_mask))[0]
     ring.cqes = <uring_cqe *>(memory + params.cq_off.cqes)
     if not params.flags & URING_SETUP_NO_SQARRAY:
@@ -150,7 +157,7 @@ cdef int uring_ring_open_(uring_ring *ring) noexcept nogil:
     choices[1] = URING_SETUP_SINGLE_ISSUER | URING_SETUP_DEFER_TASKRUN | URING_SETUP_TASKRUN_FLAG
     choices[2] = URING_SETUP_SINGLE_ISSUER | URING_SETUP_COOP_TASKRUN | URING_SETUP_TASKRUN_FLAG
     memset(ring, 0, sizeof(uring_ring))
-    ring.fd = -1
+    ring.fd = ring.bell = -1
     for i in range(3):
         ring.fd = set_up(&params, choices[i])
         if ring.fd >= 0 or errno != EINVAL:
@@ -176,7 +183,34 @@ cdef int uring_ring_enable_(uring_ring *ring) noexcept nogil:
     return 0
 
 
+cdef int uring_ring_bell_(uring_ring *ring) noexcept nogil:
+    cdef int fd
+    if ring.bell >= 0:
+        return ring.bell
+    fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)
+    if fd < 0:
+        return -1
+    uring_store(ring.cq_flags, URING_CQ_EVENTFD_DISABLED)
+    if uring_register(ring.fd, URING_REGISTER_EVENTFD, &fd, 1) < 0:
+        close(fd)
+        return -1
+    ring.bell = fd
+    return fd
+
+
+cdef void uring_ring_bell_on_(uring_ring *ring) noexcept nogil:
+    uring_publish(ring.cq_flags, 0)
+
+
+cdef void uring_ring_bell_off_(uring_ring *ring) noexcept nogil:
+    cdef uint64_t count
+    uring_publish(ring.cq_flags, URING_CQ_EVENTFD_DISABLED)
+    read(ring.bell, &count, sizeof(count))
+
+
 cdef void uring_ring_close_(uring_ring *ring, bint abandon) noexcept nogil:
+    if ring.bell >= 0:
+        close(ring.bell)
     if ring.fd >= 0:
         close(ring.fd)
     if ring.memory != NULL:
@@ -189,7 +223,7 @@ cdef void uring_ring_close_(uring_ring *ring, bint abandon) noexcept nogil:
         ring.pool.abandoned = abandon
         release_pool(ring.pool)
     memset(ring, 0, sizeof(uring_ring))
-    ring.fd = -1
+    ring.fd = ring.bell = -1
 
 
 cdef uring_sqe *uring_get_sqe_(uring_ring *ring) noexcept nogil:

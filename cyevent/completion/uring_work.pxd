@@ -26,7 +26,8 @@ cdef struct uring_port:
     completion *last_queued
     int in_kernel              # operations
     bint polling               # epoll's descriptor
-    bint apart                 # the loop waits in epoll, which tells of the ring
+    bint apart                 # the loop waits in epoll, which tells of the ring's bell
+    bint watched               # the bell is among epoll's descriptors
     bint starved               # of buffers, in this turn
     int receivers              # of this turn
     int crowd                  # of the last turns how many more had many receivers than few
