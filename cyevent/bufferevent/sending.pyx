@@ -50,6 +50,12 @@ cdef bint sending_make_(bufferevent *bev) noexcept nogil:
     return p.sending != NULL
 
 
+cdef inline bint writes_itself(bufferevent *bev) noexcept nogil:
+    """What comes first is not for the port."""
+    return bev.output.plain_fd or (bev.output.first != NULL and leaves_uncopied(
+        bev.output, bev.output.first, bev.output.total_len))
+
+
 cdef int queue_output(bufferevent *bev, size_t most) noexcept nogil:
     """Has the kernel send from the front, or tell when that is possible."""
     cdef bufferevent_private *p = BEV_UPCAST(bev)
@@ -57,7 +63,7 @@ cdef int queue_output(bufferevent *bev, size_t most) noexcept nogil:
         return -1
     if is_set(&bev.timeout_write):
         event_add(&bev.ev_write, &bev.timeout_write)
-    if bev.output.plain_fd or leaves_uncopied(bev.output, bev.output.first, most):
+    if writes_itself(bev):
         return completion_writable_(p.sending, bev.ev_write.fd)
     return completion_send_(p.sending, bev.ev_write.fd, bev.output, most)
 
@@ -98,8 +104,7 @@ cdef inline bint holds_file(bufferevent *bev) noexcept nogil:
 
 
 cdef inline bint best_at_once(bufferevent *bev) noexcept nogil:
-    return port_of(bev).sparse or bev.output.total_len >= MUCH \
-        or leaves_uncopied(bev.output, bev.output.first, bev.output.total_len)
+    return port_of(bev).sparse or bev.output.total_len >= MUCH or writes_itself(bev)
 
 
 cdef void write_output(bufferevent *bev, bint was_told, bint at_once) noexcept nogil:
@@ -114,7 +119,7 @@ cdef void write_output(bufferevent *bev, bint was_told, bint at_once) noexcept n
         most = bufferevent_get_write_max_(p)
         if p.write_suspended:
             return
-    if (at_once and not holds_file(bev)) or bev.output.plain_fd:
+    if (at_once and not holds_file(bev)) or writes_itself(bev):
         bev.output.freeze_start = False
         n = evbuffer_write_atmost(bev.output, bev.ev_write.fd, most)
         bev.output.freeze_start = True
@@ -214,7 +219,7 @@ cdef void continue_output(bufferevent *bev, completion *op) noexcept nogil:
     if bev.output.total_len == 0:
         event_del(&bev.ev_write)
     elif sending_may_write_(bev):
-        write_output(bev, False, bev.output.plain_fd)
+        write_output(bev, False, writes_itself(bev))
     if n > 0:
         bufferevent_trigger_nolock_(bev, EV_WRITE, 0)
 
@@ -252,7 +257,7 @@ cdef void sending_due_(evutil_socket_t fd, short what, void *arg) noexcept nogil
     if what == EV_TIMEOUT:
         bufferevent_fail_(bev, EV_WRITE, BEV_EVENT_WRITING | BEV_EVENT_TIMEOUT)
     elif fd == bev.ev_write.fd and sending_may_write_(bev):
-        write_output(bev, True, bev.output.plain_fd)
+        write_output(bev, True, writes_itself(bev))
     sending_after_callback_(bev)
 
 

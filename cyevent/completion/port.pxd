@@ -89,7 +89,8 @@ cdef struct completion:
 # A send's operation: chains of the output, which are held until the kernel is done with their bytes.
 cdef struct completion_send:
     completion op                      # must be first
-    bint more                          # a file follows the pieces, and had best share their packet
+    # Something follows the pieces that had best share their packet: a file, or memory that is not to be copied.
+    bint more
     iovec pieces[COMPLETION_PIECES]
     evbuffer_chain *pinned[COMPLETION_PIECES]
 
