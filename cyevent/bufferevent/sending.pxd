@@ -1,5 +1,5 @@
-# How the output of a socket bufferevent leaves over completions: the half of completion.pyx that writes. All with
-# the bufferevent's lock held, but for the callbacks of events and operations.
+# How the output of a socket bufferevent leaves over completions: the half of completion.pyx that writes. All
+# with the bufferevent's lock held, but for the callbacks of events and operations.
 #
 #     output changes -> wanted, until the callback returns, or ev_write active
 #         -> written at once, or handed to the port -> the port is done -> the rest

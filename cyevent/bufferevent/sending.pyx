@@ -13,7 +13,7 @@ held, until the kernel says how much of it has left; disabling does not take it 
 Chains that are to leave without being copied (EVBUFFER_FLAG_ZEROCOPY) are written by the buffer itself, as on
 any base; the port only tells when there is room for the rest. io_uring has an operation for them, but what the
 kernel says of it is heard by the ring's thread alone: memory would stay lent when its loop has ended, or the
-base is closed, for as long as the thread does nothing.
+base is closed, for as long as the thread does something else.
 """
 
 from libc.errno cimport errno

@@ -79,7 +79,7 @@ cdef extern from *:
 cdef enum:
     SPARSE = 2                 # in a turn with more receivers than that sends are best queued
     CROWD = 16                 # so many more such turns than others, and readers are best told by the ring
-    QUIET = 8                  # so many turns in which the ring had nothing to tell, and the loop waits in epoll
+    QUIET = 8                  # after so many turns without news from the ring the loop waits in epoll
     LARGE = 4096               # what fills a buffer
     PATIENCE = 1000            # waits of a millisecond, when a port closes
     NOBODYS = -2               # the ring, in epoll's data: no descriptor of the base's

@@ -51,8 +51,8 @@ cdef int uring_ring_open_(uring_ring *ring) noexcept nogil
 cdef int uring_ring_enable_(uring_ring *ring) noexcept nogil
 # abandon: the kernel may still write into the buffers, whose memory is then never used again.
 cdef void uring_ring_close_(uring_ring *ring, bint abandon) noexcept nogil
-# The ring's bell, made when first asked for: a descriptor that is readable when something has completed, or could
-# complete in io_uring_enter(), since uring_ring_bell_on_(). -1 with errno. By the ring's thread.
+# The ring's bell, made when first asked for: a descriptor that is readable when something has completed, or
+# could complete in io_uring_enter(), since uring_ring_bell_on_(). -1 with errno. By the ring's thread.
 cdef int uring_ring_bell_(uring_ring *ring) noexcept nogil
 # What has happened before does not ring it: it is to be looked for afterwards.
 cdef void uring_ring_bell_on_(uring_ring *ring) noexcept nogil

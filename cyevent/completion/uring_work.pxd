@@ -1,5 +1,5 @@
-# What io_uring is told of operations, and what becomes of them when it answers. All with the base's lock held, by
-# the thread that has the ring, but for queueing.
+# What io_uring is told of operations, and what becomes of them when it answers. All with the base's lock held,
+# by the thread that has the ring, but for queueing.
 
 from libc.stdint cimport uint8_t
 from cyevent.completion.port cimport completion, completion_port, completion_send

@@ -1,5 +1,5 @@
-"""Memory that is sent without being copied, on a base with a ring: it is written by the buffer, and the ring tells
-when there is room. Who has the memory when something ends early; the rest is in bufferevent/test_zerocopy."""
+"""Memory that is sent without being copied, on a base with a ring: it is written by the buffer, and the ring
+tells when there is room. Who has the memory when something ends early; bufferevent/test_zerocopy has the rest."""
 
 import gc
 import os
@@ -103,7 +103,7 @@ def test_freed_while_it_waits_for_room(tcp, first):
     while data:
         got += data
         data = right.recv(1 << 20)
-    assert 0 < len(got) and got == lender[: len(got)]
+    assert len(got) > 0 and got == lender[: len(got)]
     until(lambda: not is_lent(lender), "the memory was not given back")
     base.close()
 
