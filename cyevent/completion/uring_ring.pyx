@@ -12,7 +12,7 @@ Facts about rings:
 - The kernel uses provided buffers in the order in which they were offered, and the whole of one even for a
   byte.
 - With DEFER_TASKRUN a ring's own descriptor is readable too late: not when a receive could go on, but when
-  somebody has let it. An eventfd that is registered is told at once, unless a flag in the shared memory says no.
+  somebody has let it. An eventfd that is registered is told at once, unless a flag in the ring's memory is set.
 - What refuses io_uring_setup() says EPERM (kernel.io_uring_disabled, seccomp) or ENOSYS.
 
 What follows: a ring is made when its base is, disabled, so that refusal is known at once, and enabled by the

@@ -1,5 +1,5 @@
 """Memory that is sent without being copied, on a base with a ring: it is written by the buffer, and the ring
-tells when there is room. Who has the memory when something ends early; bufferevent/test_zerocopy has the rest."""
+tells when there is room. Who has it when something ends early; bufferevent/test_zerocopy has the rest."""
 
 import gc
 import os
