@@ -41,6 +41,7 @@ PLATFORM_ONLY = {
     "cyevent.completion.iocp": ("win32",),
     "cyevent.completion.uring": ("linux",),
     "cyevent.completion.uring_ring": ("linux",),
+    "cyevent.completion.uring_work": ("linux",),
 }
 
 SANITIZERS = os.environ.get("CYEVENT_SANITIZE", "")

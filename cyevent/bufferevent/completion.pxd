@@ -12,8 +12,8 @@ cdef void completion_socket_assign_(bufferevent *bev, evutil_socket_t fd) noexce
 # Whether bufferevent_socket_connect() is to leave it to the next, because the kernel connects as an operation.
 cdef bint completion_socket_connects_(bufferevent *bev) noexcept nogil
 cdef int completion_socket_connect_(bufferevent *bev, const sockaddr *address, int socklen) noexcept nogil
-# The output's callback.
-cdef void completion_socket_output_changed_(bufferevent *bev) noexcept nogil
+# Begins, or goes on, to receive: the descriptor is connected, reading enabled and not suspended. 0 or -1.
+cdef int completion_socket_receive_(bufferevent *bev) noexcept nogil
 # Something is under way.
 cdef bint completion_socket_is_busy_(bufferevent *bev) noexcept nogil
 # Takes the bufferevent out of its port, for another base.

@@ -19,6 +19,7 @@ from cyevent.buffer.zerosockets cimport evbuffer_zerocopy_closing_
 from cyevent.bufferevent.bufferevent cimport *
 from cyevent.bufferevent.completion cimport *
 from cyevent.bufferevent.ratelimit cimport *
+from cyevent.bufferevent.sending cimport sending_output_changed_
 from cyevent.bufferevent.sockets cimport *
 from cyevent.bufferevent.types cimport *
 from cyevent.completion.port cimport completion_port_of_, completion_set_priority_
@@ -54,7 +55,7 @@ cdef void output_changed(evbuffer *buf, const evbuffer_cb_info *info, void *arg)
     cdef bufferevent_private *p = BEV_UPCAST(bev)
     if bev.be_ops != &socket_ops:
         if info.n_added:
-            completion_socket_output_changed_(bev)
+            sending_output_changed_(bev)
         return
     if info.n_added == 0 or not bev.enabled & EV_WRITE or p.write_suspended \
             or bev.ev_write.evcb.flags & PENDING:

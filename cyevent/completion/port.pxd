@@ -42,6 +42,11 @@ cdef enum completion_state:
     COMPLETION_UNDER_WAY = 1           # submitted; done will be called
     COMPLETION_CANCELLING = 2          # nobody waits for it, but the kernel is not done with it
 
+cdef enum completion_events:
+    COMPLETION_EVENTS_NEVER = 0        # the port tells of readiness at least as well
+    COMPLETION_EVENTS_MUCH = 1         # who reads as much as fits
+    COMPLETION_EVENTS_ALWAYS = 2       # whoever reads by itself
+
 cdef enum:
     # The most pieces of memory that one send takes.
     COMPLETION_PIECES = 8
@@ -84,7 +89,8 @@ cdef struct completion:
 # A send's operation: chains of the output, which are held until the kernel is done with their bytes.
 cdef struct completion_send:
     completion op                      # must be first
-    bint more                          # a file follows the pieces, and had best share their packet
+    # Something follows the pieces that had best share their packet: a file, or memory that is not to be copied.
+    bint more
     iovec pieces[COMPLETION_PIECES]
     evbuffer_chain *pinned[COMPLETION_PIECES]
 
@@ -122,6 +128,8 @@ cdef struct completion_port:
     bint sparse
     # Who receives pieces of this size and above had better read by itself. 0: nobody.
     size_t large
+    # Who had better wait for its reading with an event of the base's. Changes with the load.
+    uint8_t reading_events             # COMPLETION_EVENTS_NEVER, ...
     # The kernel tells of a descriptor's end only when nothing of ours refers to it any more: operations have to
     # be cancelled before it is closed.
     bint holds_descriptors

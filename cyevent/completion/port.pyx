@@ -13,6 +13,7 @@ from cyevent.buffer.evbuffer cimport (
 )
 from cyevent.buffer.file cimport chain_ready, evbuffer_file_chain_in_memory_
 from cyevent.buffer.types cimport *
+from cyevent.buffer.zerocopy cimport leaves_uncopied
 from cyevent.core.memory cimport mm_calloc, mm_free, mm_realloc
 from cyevent.core.queue cimport (
     count_event, event_callback_activate_later_nolock_, event_callback_activate_nolock_,
@@ -45,6 +46,7 @@ cdef void completion_port_init_(completion_port *port, event_base *base,
     port.first = NULL
     port.sparse = False
     port.large = 0
+    port.reading_events = COMPLETION_EVENTS_NEVER
     port.holds_descriptors = False
     port.begins_at_once = False
     port.connects = False
@@ -296,6 +298,10 @@ cdef int collect(completion_send *op, evbuffer *output, size_t most) noexcept no
         return 0
     op.op.kind = COMPLETION_SEND
     while chain != NULL and most and op.op.n_pieces < COMPLETION_PIECES:
+        if op.op.n_pieces and leaves_uncopied(output, chain, most):
+            # Its writer writes it himself.
+            op.more = True
+            break
         if chain.flags & CHAIN_FILESEGMENT:
             if leaves_as_file(chain):
                 op.more = True

@@ -11,12 +11,19 @@ Facts and hazards (those of rings and their memory are in uring_ring.pyx):
 - A send that the socket takes completes within io_uring_enter(), so that a wait for one completion is over at
   once.
 - Only the ring's thread may enter it, and a thread that ends takes its operations with it.
-- Polling an epoll descriptor tells of its becoming readable, not of its staying so.
+- Polling an epoll descriptor tells of its becoming readable, not of its staying so. A ring has a bell that
+  epoll can watch in its turn (uring_ring.pyx).
+- A receive without end takes all that is there as long as there are buffers, in pieces. That is not only slow:
+  how much a connection's reader takes at a time is what TCP makes its window of, and keeps for long.
 
 What follows. One io_uring_enter() a turn tells the kernel what was queued since the last, waits, and has what
 completed. Readiness goes on in epoll, for all that is not a bufferevent or a listener of this port: its
 descriptor is polled by the ring, once each time, and epoll is asked only when that completes. So what a base
 had before is as it was, and a base whose ring is refused is one without a port.
+
+That is two calls a turn while only epoll has something to tell. After QUIET such turns in a row the loop waits
+in epoll, which watches the ring's bell; the first time that the ring has something to do, it is the other way
+round again. Never both at once: each would tell of the other.
 
 Submitting writes no entry: operations stand in a list, in memory of ours, from which the entries are made
 before the wait. So any thread may submit, more may be queued than the ring holds, what is cancelled before the
@@ -25,24 +32,25 @@ wait never gets to the kernel, and a forked child touches nothing that its paren
 With one or two completions a turn a queued send costs more than send(): a completion to wait for beside the one
 that matters. `sparse` says so, and then bufferevents write at once. Pieces of `large` bytes and more would be
 cut into buffers; their receivers hear that the socket is readable instead, and read it with as few calls as
-ever. It is the same when the buffers are exhausted: that wait for readiness needs no memory, and the next turn
-is a receive again.
+ever. While turns have few receivers such a wait costs more by an operation, once each time, than by an event
+that stays in epoll; with many it is the other way round, but for those who read as much as fits, where either
+is little beside what they read (`reading_events`). Also when the buffers are exhausted receivers are told of
+readiness, by an operation: that needs no memory, and the next turn is a receive again.
 
 A loop that is run by another thread than before, or in a forked child, gets a ring of its own: the old one is
 closed, which cancels what was under way there, and all of it begins again.
 """
 
 from libc.errno cimport errno
-from libc.stddef cimport size_t
-from libc.stdint cimport uintptr_t
-from libc.string cimport memcpy, memset
-from cyevent.buffer.file cimport evbuffer_file_chain_write_
+from libc.string cimport memcpy
 from cyevent.completion.port cimport *
 from cyevent.completion.port cimport completion, completion_ops, completion_port, completion_send
 from cyevent.completion.uring_abi cimport *
-from cyevent.completion.uring_abi cimport uring_cqe, uring_sqe
+from cyevent.completion.uring_abi cimport uring_sqe
 from cyevent.completion.uring_ring cimport *
 from cyevent.completion.uring_ring cimport uring_ring
+from cyevent.completion.uring_work cimport *
+from cyevent.completion.uring_work cimport uring_port, uring_send
 from cyevent.completion.vtable cimport completion_loop, completion_register_
 from cyevent.core.clock cimport NS_PER_MS
 from cyevent.core.log cimport event_warn_
@@ -54,313 +62,29 @@ from cyevent.core.types cimport *
 
 cdef extern from *:
     """
-    #include <sys/poll.h>
-    #ifndef MSG_MORE
-      #define MSG_MORE 0
-    #endif
+    #include <sys/epoll.h>
     """
-    struct msghdr:
-        iovec *msg_iov
-        size_t msg_iovlen
-    int POLLIN, POLLOUT, MSG_MORE, ECANCELED, ETIME, EBUSY
+    int ECANCELED, ETIME, EBUSY
+    ctypedef union epoll_data_t:
+        int fd
+        uint64_t u64
+    struct epoll_event:
+        uint32_t events
+        epoll_data_t data
+    uint32_t EPOLLIN
+    int EPOLL_CTL_ADD
+    int epoll_ctl(int epfd, int op, int fd, epoll_event *event) noexcept nogil
     int getpid() noexcept nogil
 
 cdef enum:
-    # completion.marks
-    QUEUED = 1                 # in the list of those that the kernel is to be told of
-    IN_KERNEL = 2              # its last completion is still to come
-    DISMISSED = 4              # the kernel was told to cancel it, and has not answered
-    POLLING = 8                # a receive: the kernel was asked for readiness alone
-    WAITING = 16               # it is over, but for that answer
-    # user_data: a pointer to the operation, with a bit for the answer to cancelling it; or one of the others.
-    NOTHING = 0
-    READINESS = 1
-    ANSWER = 2
-    # In a turn with at most so many receives sending at once is cheaper.
-    SPARSE = 2
+    SPARSE = 2                 # in a turn with more receivers than that sends are best queued
+    CROWD = 16                 # so many more such turns than others, and readers are best told by the ring
+    QUIET = 8                  # after so many turns without news from the ring the loop waits in epoll
     LARGE = 4096               # what fills a buffer
     PATIENCE = 1000            # waits of a millisecond, when a port closes
-
-cdef struct uring_port:
-    completion_port port       # must be first
-    uring_ring ring
-    completion *queued         # oldest first
-    completion *last_queued
-    int in_kernel              # operations
-    bint polling               # epoll's descriptor
-
-cdef struct uring_send:
-    completion_send send       # must be first
-    sockaddr_storage address   # these two are copied by the kernel when it is told
-    int address_len
-    msghdr message
+    NOBODYS = -2               # the ring, in epoll's data: no descriptor of the base's
 
 cdef completion_ops uring_ops
-
-
-# --- telling the kernel -----------------------------------------------------------------------------
-
-cdef inline void queue(uring_port *port, completion *op) noexcept nogil:
-    if op.marks & QUEUED:
-        return
-    op.marks |= QUEUED
-    op.next_queued = NULL
-    op.prev_queued = port.last_queued
-    if port.last_queued != NULL:
-        port.last_queued.next_queued = op
-    else:
-        port.queued = op
-    port.last_queued = op
-
-
-cdef inline void unqueue(uring_port *port, completion *op) noexcept nogil:
-    if not op.marks & QUEUED:
-        return
-    op.marks &= <uint8_t>~QUEUED
-    if op.prev_queued != NULL:
-        op.prev_queued.next_queued = op.next_queued
-    else:
-        port.queued = op.next_queued
-    if op.next_queued != NULL:
-        op.next_queued.prev_queued = op.prev_queued
-    else:
-        port.last_queued = op.prev_queued
-
-
-cdef inline void fill_poll(uring_sqe *sqe, int fd, int events) noexcept nogil:
-    sqe.opcode = URING_OP_POLL_ADD
-    sqe.fd = fd
-    sqe.op_flags = <uint32_t>events
-
-
-cdef inline void fill_send(uring_sqe *sqe, uring_send *op) noexcept nogil:
-    cdef completion_send *send = &op.send
-    sqe.op_flags = <uint32_t>(MSG_NOSIGNAL | (MSG_MORE if send.more else 0))
-    if send.op.n_pieces == 1:
-        sqe.opcode = URING_OP_SEND
-        sqe.addr = <uint64_t>send.pieces[0].iov_base
-        sqe.len = <uint32_t>send.pieces[0].iov_len
-        if send.pieces[0].iov_len > 0x7ffff000:
-            sqe.len = 0x7ffff000
-        return
-    memset(&op.message, 0, sizeof(msghdr))
-    op.message.msg_iov = send.pieces
-    op.message.msg_iovlen = send.op.n_pieces
-    sqe.opcode = URING_OP_SENDMSG
-    sqe.addr = <uint64_t>&op.message
-    sqe.len = 1
-
-
-cdef inline void fill(uring_port *port, uring_sqe *sqe, completion *op) noexcept nogil:
-    cdef uring_send *connecting
-    sqe.user_data = <uint64_t>op
-    sqe.fd = op.fd
-    op.marks &= <uint8_t>~POLLING
-    if op.kind == COMPLETION_RECEIVE:
-        # Without a buffer it would end at once, whether there is something to receive or not.
-        if op.bytes and port.ring.n_offered:
-            sqe.opcode = URING_OP_RECV
-            sqe.ioprio = URING_RECV_MULTISHOT
-            sqe.flags = URING_SQE_BUFFER_SELECT
-        else:
-            op.marks |= POLLING
-            fill_poll(sqe, op.fd, POLLIN)
-    elif op.kind == COMPLETION_SEND:
-        fill_send(sqe, <uring_send *>op)
-    elif op.kind == COMPLETION_SENDFILE or op.kind == COMPLETION_WRITABLE:
-        fill_poll(sqe, op.fd, POLLOUT)
-    elif op.kind == COMPLETION_ACCEPT:
-        sqe.opcode = URING_OP_ACCEPT
-        sqe.ioprio = URING_ACCEPT_MULTISHOT
-        sqe.op_flags = <uint32_t>op.most
-    else:
-        connecting = <uring_send *>op
-        sqe.opcode = URING_OP_CONNECT
-        sqe.addr = <uint64_t>&connecting.address
-        sqe.off = <uint64_t>connecting.address_len
-
-
-cdef bint tell(uring_port *port, completion *op) noexcept nogil:
-    """False: the ring takes no more."""
-    cdef uring_sqe *sqe
-    if op.marks & IN_KERNEL and (op.state != COMPLETION_CANCELLING or op.marks & DISMISSED):
-        return True
-    sqe = uring_get_sqe_(&port.ring)
-    if sqe == NULL:
-        return False
-    if op.marks & IN_KERNEL:
-        op.marks |= DISMISSED
-        sqe.opcode = URING_OP_ASYNC_CANCEL
-        sqe.fd = -1
-        sqe.addr = <uint64_t>op
-        sqe.user_data = <uint64_t>op | ANSWER
-        return True
-    fill(port, sqe, op)
-    op.marks |= IN_KERNEL
-    port.in_kernel += 1
-    return True
-
-
-cdef void tell_queued(uring_port *port) noexcept nogil:
-    cdef completion *op
-    while True:
-        op = port.queued
-        if op == NULL:
-            return
-        unqueue(port, op)
-        if not tell(port, op):
-            queue(port, op)
-            return
-
-
-cdef inline void poll_readiness(uring_port *port) noexcept nogil:
-    cdef event_base *base = port.port.base
-    cdef uring_sqe *sqe
-    if port.polling:
-        return
-    sqe = uring_get_sqe_(&port.ring)
-    if sqe != NULL:
-        fill_poll(sqe, base.ops.descriptor(base.backend), POLLIN)
-        sqe.user_data = READINESS
-        port.polling = True
-
-
-# --- what has completed -----------------------------------------------------------------------------
-
-cdef inline void leave_kernel(uring_port *port, completion *op) noexcept nogil:
-    op.marks &= <uint8_t>~IN_KERNEL
-    port.in_kernel -= 1
-    # It may be waiting to be cancelled.
-    unqueue(port, op)
-
-
-cdef void over(completion *op, int64_t result) noexcept nogil:
-    if op.marks & DISMISSED:
-        # The answer refers to it.
-        op.marks |= WAITING
-        op.result = result
-    else:
-        completion_over_(op, result)
-
-
-cdef void finish(completion *op, int64_t result) noexcept nogil:
-    op.ended = True
-    op.result = result
-    over(op, result)
-
-
-cdef void answered(uring_port *port, completion *op, int32_t answer) noexcept nogil:
-    op.marks &= <uint8_t>~DISMISSED
-    if op.marks & WAITING:
-        op.marks &= <uint8_t>~WAITING
-        completion_over_(op, op.result)
-    elif answer < 0 and op.marks & IN_KERNEL and op.state == COMPLETION_CANCELLING:
-        # It was not to be had just then.
-        queue(port, op)
-
-
-cdef void received(uring_port *port, completion *op, const uring_cqe *cqe) noexcept nogil:
-    cdef evbuffer_chain *chain
-    cdef int32_t result = cqe.res
-    if cqe.flags & URING_CQE_BUFFER:
-        chain = uring_filled_(&port.ring, cqe.flags, <uint32_t>result if result > 0 else 0)
-        if chain != NULL:
-            completion_received_(op, chain)
-            completion_tell_(op)
-        elif result > 0:
-            result = -ENOMEM
-            if cqe.flags & URING_CQE_MORE:
-                # What comes after what is lost must not be taken for it.
-                op.result = result
-                op.ended = True
-                completion_tell_(op)
-                return
-    if cqe.flags & URING_CQE_MORE:
-        return
-    leave_kernel(port, op)
-    if op.marks & POLLING:
-        if result > 0:
-            op.readable = True
-            over(op, 0)
-        elif result == -ECANCELED and op.state == COMPLETION_UNDER_WAY:
-            queue(port, op)
-        elif result == -ECANCELED:
-            over(op, result)
-        else:
-            finish(op, result)
-    elif result == -ENOBUFS:
-        uring_starved_(&port.ring)
-        op.readable = True
-        over(op, 0)
-    elif op.state == COMPLETION_UNDER_WAY and (result > 0 or result == -ECANCELED):
-        queue(port, op)
-    elif result > 0 or result == -ECANCELED:
-        over(op, -ECANCELED)
-    else:
-        finish(op, result)
-
-
-cdef void accepted(uring_port *port, completion *op, const uring_cqe *cqe) noexcept nogil:
-    if cqe.res >= 0:
-        completion_add_accepted_(op, cqe.res)
-        completion_tell_(op)
-    if cqe.flags & URING_CQE_MORE:
-        return
-    leave_kernel(port, op)
-    if op.state == COMPLETION_UNDER_WAY and (cqe.res >= 0 or cqe.res == -ECANCELED):
-        queue(port, op)
-    elif cqe.res >= 0 or cqe.res == -ECANCELED:
-        over(op, -ECANCELED)
-    else:
-        finish(op, cqe.res)
-
-
-cdef void sent(uring_port *port, completion *op, int64_t result) noexcept nogil:
-    cdef completion_send *send = <completion_send *>op
-    leave_kernel(port, op)
-    if result == -ECANCELED and op.state == COMPLETION_UNDER_WAY:
-        queue(port, op)
-        return
-    if op.kind == COMPLETION_SENDFILE and result > 0 and op.state == COMPLETION_UNDER_WAY:
-        result = evbuffer_file_chain_write_(send.pinned[0], op.fd, op.most)
-        if result < 0:
-            result = -errno
-            if result == -EAGAIN or result == -EINTR:
-                queue(port, op)
-                return
-    elif op.kind == COMPLETION_WRITABLE and result > 0:
-        result = 0
-    over(op, result)
-
-
-cdef void reap(uring_port *port, bint *readiness) noexcept nogil:
-    cdef uring_ring *ring = &port.ring
-    cdef uint32_t head = ring.cq_head[0]
-    cdef uint32_t tail = uring_load(ring.cq_tail)
-    cdef uring_cqe *cqe
-    cdef completion *op
-    cdef int receives = 0
-    while head != tail:
-        cqe = &ring.cqes[head & ring.cq_mask]
-        head += 1
-        if cqe.user_data == NOTHING:
-            continue
-        if cqe.user_data == READINESS:
-            port.polling = False
-            readiness[0] = True
-            continue
-        op = <completion *><uintptr_t>(cqe.user_data & ~<uint64_t>ANSWER)
-        if cqe.user_data & ANSWER:
-            answered(port, op, cqe.res)
-        elif op.kind == COMPLETION_RECEIVE:
-            receives += 1
-            received(port, op, cqe)
-        elif op.kind == COMPLETION_ACCEPT:
-            accepted(port, op, cqe)
-        else:
-            sent(port, op, cqe.res)
-    uring_store(ring.cq_head, head)
-    port.port.sparse = receives <= SPARSE
 
 
 # --- the loop ---------------------------------------------------------------------------------------
@@ -379,17 +103,16 @@ cdef void begin_again(uring_port *port) noexcept nogil:
         following = op.next
         op.marks &= QUEUED
         if op.state == COMPLETION_CANCELLING:
-            unqueue(port, op)
+            uring_unqueue_(port, op)
             completion_over_(op, -ECANCELED)
         else:
-            queue(port, op)
+            uring_queue_(port, op)
         op = following
 
 
 cdef void quiesce(uring_port *port) noexcept nogil:
     """Waits until the kernel has nothing of ours any more."""
     cdef uring_sqe *sqe = uring_get_sqe_(&port.ring)
-    cdef bint readiness = False
     cdef int _i
     if sqe != NULL:
         sqe.opcode = URING_OP_ASYNC_CANCEL
@@ -399,18 +122,23 @@ cdef void quiesce(uring_port *port) noexcept nogil:
         if port.in_kernel == 0:
             break
         uring_submit_(&port.ring, True, NS_PER_MS)
-        reap(port, &readiness)
+        uring_reap_(port)
 
 
 cdef void leave_ring(uring_port *port) noexcept nogil:
     """Of another process, or of another thread: that may go on to use the buffers until it notices."""
-    cdef bint readiness = False
     cdef bint shared = port.ring.pid != getpid()
     if is_ours(port):
         quiesce(port)
     elif not shared:
         # What has completed was taken from its sockets.
-        reap(port, &readiness)
+        uring_reap_(port)
+    if shared:
+        # The bell is the parent's.
+        port.apart = False
+    else:
+        come_back(port)
+    port.watched = False
     uring_ring_close_(&port.ring, not shared and port.in_kernel > 0)
     begin_again(port)
 
@@ -426,17 +154,99 @@ cdef int uring_begin(completion_loop *loop) noexcept nogil:
     return uring_ring_enable_(&port.ring)
 
 
+cdef inline bint has_something(uring_ring *ring) noexcept nogil:
+    return ring.cq_head[0] != uring_load(ring.cq_tail) \
+        or uring_load(ring.sq_flags) & (URING_SQ_TASKRUN | URING_SQ_CQ_OVERFLOW)
+
+
+cdef void come_back(uring_port *port) noexcept nogil:
+    """From now on the loop waits in the ring again."""
+    port.quiet = 0
+    if port.apart:
+        port.apart = False
+        uring_ring_bell_off_(&port.ring)
+
+
+cdef bint watch_bell(uring_port *port) noexcept nogil:
+    """Has epoll tell of the bell, from now on."""
+    cdef event_base *base = port.port.base
+    cdef epoll_event registration
+    cdef int bell = uring_ring_bell_(&port.ring)
+    registration.events = EPOLLIN
+    registration.data.u64 = 0
+    registration.data.fd = NOBODYS
+    port.watched = bell >= 0 \
+        and epoll_ctl(base.ops.descriptor(base.backend), EPOLL_CTL_ADD, bell, &registration) == 0
+    return port.watched
+
+
+cdef bint go_apart(uring_port *port) noexcept nogil:
+    """From now on the loop waits in epoll, if nothing is to be done in the ring first."""
+    if port.polling or port.ring.pid != port.epoll_pid or not (port.watched or watch_bell(port)):
+        port.quiet = 0
+        return False
+    port.apart = port.port.sparse = True
+    uring_ring_bell_on_(&port.ring)
+    if has_something(&port.ring):
+        come_back(port)
+    return port.apart
+
+
+cdef int ask_epoll(uring_port *port, int64_t timeout) noexcept nogil:
+    cdef event_base *base = port.port.base
+    cdef int before = base.event_count_active
+    cdef int result = base.ops.dispatch(&base.host, base.backend, timeout)
+    port.receivers += base.event_count_active - before
+    return result
+
+
+cdef void judge(uring_port *port) noexcept nogil:
+    """The turn, by how many it had something for."""
+    cdef completion_port *common = &port.port
+    cdef int receivers = port.receivers
+    port.receivers = 0
+    common.sparse = receivers <= SPARSE or port.apart
+    if port.starved:
+        port.starved = False
+        # One to whom much comes will read by itself, and needs no more.
+        if receivers > SPARSE:
+            uring_starved_(&port.ring)
+    if receivers > SPARSE:
+        if port.crowd < CROWD:
+            port.crowd += 1
+        else:
+            common.reading_events = COMPLETION_EVENTS_MUCH
+    elif receivers:
+        if port.crowd:
+            port.crowd -= 1
+        else:
+            common.reading_events = COMPLETION_EVENTS_ALWAYS
+
+
+cdef int wait_apart(uring_port *port, int64_t timeout) noexcept nogil:
+    cdef int result = ask_epoll(port, timeout)
+    if has_something(&port.ring):
+        uring_submit_(&port.ring, False, 0)
+        uring_reap_(port)
+        come_back(port)
+    judge(port)
+    return result
+
+
 cdef int uring_dispatch(completion_loop *loop, int64_t timeout) noexcept nogil:
     cdef uring_port *port = <uring_port *>loop
     cdef uring_ring *ring = &port.ring
     cdef event_base *base = port.port.base
-    cdef bint readiness = False
     cdef int result = 0
+    if port.quiet >= QUIET and port.queued == NULL and not uring_unsubmitted_(ring) \
+            and (port.apart or go_apart(port)):
+        return wait_apart(port, timeout)
+    if port.apart:
+        come_back(port)
     uring_offer_(ring)
-    poll_readiness(port)
-    tell_queued(port)
-    if timeout != 0 or uring_unsubmitted_(ring) or ring.cq_head[0] != uring_load(ring.cq_tail) \
-            or uring_load(ring.sq_flags) & (URING_SQ_TASKRUN | URING_SQ_CQ_OVERFLOW):
+    uring_poll_readiness_(port)
+    uring_tell_queued_(port)
+    if timeout != 0 or uring_unsubmitted_(ring) or has_something(ring):
         EVLOCK_UNLOCK(base.lock)
         result = uring_submit_(ring, timeout != 0, timeout)
         EVLOCK_LOCK(base.lock)
@@ -446,25 +256,26 @@ cdef int uring_dispatch(completion_loop *loop, int64_t timeout) noexcept nogil:
         elif errno != ETIME and errno != EBUSY and errno != EAGAIN:
             event_warn_(b"io_uring_enter")
             return -1
-    reap(port, &readiness)
-    if readiness:
-        return base.ops.dispatch(&base.host, base.backend, 0)
-    return 0
+    result = ask_epoll(port, 0) if uring_reap_(port) else 0
+    judge(port)
+    return result
 
 
 cdef void uring_end(completion_loop *loop) noexcept nogil:
     cdef uring_port *port = <uring_port *>loop
-    cdef bint readiness = False
     if port.queued == NULL:
         return
     uring_offer_(&port.ring)
-    tell_queued(port)
+    uring_tell_queued_(port)
     uring_submit_(&port.ring, False, 0)
-    reap(port, &readiness)
+    uring_reap_(port)
 
 
 cdef int uring_reinit(completion_loop *loop) noexcept nogil:
     cdef uring_port *port = <uring_port *>loop
+    # Epoll's descriptor is a new one.
+    port.watched = False
+    port.epoll_pid = getpid()
     if port.ring.fd >= 0:
         leave_ring(port)
     return uring_ring_open_(&port.ring)
@@ -474,7 +285,7 @@ cdef void forget(uring_port *port) noexcept nogil:
     """The port closes: nobody will hear of anything."""
     cdef completion *op
     while port.queued != NULL:
-        unqueue(port, port.queued)
+        uring_unqueue_(port, port.queued)
     while port.port.first != NULL:
         op = port.port.first
         op.marks = 0
@@ -485,7 +296,6 @@ cdef void forget(uring_port *port) noexcept nogil:
 cdef void uring_close(completion_loop *loop) noexcept nogil:
     cdef uring_port *port = <uring_port *>loop
     cdef completion *op = port.port.first
-    cdef bint readiness = False
     cdef bint shared
     while op != NULL:
         completion_dismiss_(op)
@@ -496,7 +306,7 @@ cdef void uring_close(completion_loop *loop) noexcept nogil:
             quiesce(port)
         elif not shared and port.ring.thread != 0:
             # A thread that has ended has left nothing under way.
-            reap(port, &readiness)
+            uring_reap_(port)
         uring_ring_close_(&port.ring, port.in_kernel > 0 and not shared)
     forget(port)
 
@@ -504,17 +314,17 @@ cdef void uring_close(completion_loop *loop) noexcept nogil:
 # --- operations -------------------------------------------------------------------------------------
 
 cdef int begin_simple(completion *op) noexcept nogil:
-    queue(<uring_port *>op.port, op)
+    uring_queue_(<uring_port *>op.port, op)
     return 0
 
 
 cdef int begin_send(completion_send *op) noexcept nogil:
-    queue(<uring_port *>op.op.port, &op.op)
+    uring_queue_(<uring_port *>op.op.port, &op.op)
     return 0
 
 
 cdef int begin_accept(completion *op, int flags) noexcept nogil:
-    queue(<uring_port *>op.port, op)
+    uring_queue_(<uring_port *>op.port, op)
     return 0
 
 
@@ -525,17 +335,17 @@ cdef int begin_connect(completion *op, const sockaddr *address, int length) noex
         return -1
     memcpy(&connecting.address, address, length)
     connecting.address_len = length
-    queue(<uring_port *>op.port, op)
+    uring_queue_(<uring_port *>op.port, op)
     return 0
 
 
 cdef void cancel(completion *op) noexcept nogil:
     cdef uring_port *port = <uring_port *>op.port
     if not op.marks & IN_KERNEL:
-        unqueue(port, op)
+        uring_unqueue_(port, op)
         completion_over_(op, -ECANCELED)
         return
-    queue(port, op)
+    uring_queue_(port, op)
     # Nobody else will tell the kernel, and until it knows, a descriptor that is closed is not.
     if not port.port.base.running_loop and is_ours(port):
         uring_end(&port.port.loop)
@@ -555,6 +365,8 @@ cdef completion_loop *uring_open(void *arg, int flags) noexcept nogil:
     completion_port_init_(&port.port, base, &uring_ops)
     port.port.holds_descriptors = True
     port.port.large = LARGE
+    port.port.reading_events = COMPLETION_EVENTS_ALWAYS
+    port.epoll_pid = getpid()
     if uring_ring_open_(&port.ring) < 0:
         mm_free(port)
         return NULL

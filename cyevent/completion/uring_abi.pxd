@@ -84,6 +84,9 @@ cdef extern from *:
     #endif
     static inline uint32_t uring_load(const uint32_t *p) { return __atomic_load_n(p, __ATOMIC_ACQUIRE); }
     static inline void uring_store(uint32_t *p, uint32_t v) { __atomic_store_n(p, v, __ATOMIC_RELEASE); }
+    /* Also before whatever is read afterwards. */
+    static inline void uring_publish(uint32_t *p, uint32_t v) { __atomic_store_n(p, v, __ATOMIC_SEQ_CST);
+                                                                __atomic_thread_fence(__ATOMIC_SEQ_CST); }
     static inline void uring_store_tail(struct uring_buf *ring, uint16_t tail) {
         __atomic_store_n(&ring->resv, tail, __ATOMIC_RELEASE);
     }
@@ -125,6 +128,7 @@ cdef extern from *:
         uint32_t tail
         uint32_t ring_mask
         uint32_t cqes
+        uint32_t flags
     struct uring_params:
         uint32_t sq_entries
         uint32_t cq_entries
@@ -164,6 +168,7 @@ cdef extern from *:
                     size_t size) noexcept nogil
     uint32_t uring_load(const uint32_t *p) noexcept nogil
     void uring_store(uint32_t *p, uint32_t value) noexcept nogil
+    void uring_publish(uint32_t *p, uint32_t value) noexcept nogil
     void uring_store_tail(uring_buf *ring, uint16_t tail) noexcept nogil
     void uring_push(int32_t *head, int32_t *links, int32_t number) noexcept nogil
     int32_t uring_take_all(int32_t *head) noexcept nogil
@@ -201,6 +206,9 @@ cdef enum:
     URING_SQ_CQ_OVERFLOW = 1 << 1
     URING_SQ_TASKRUN = 1 << 2
 
+    URING_CQ_EVENTFD_DISABLED = 1 << 0
+
+    URING_REGISTER_EVENTFD = 4
     URING_REGISTER_PROBE = 8
     URING_REGISTER_ENABLE_RINGS = 12
     URING_REGISTER_RING_FDS = 20

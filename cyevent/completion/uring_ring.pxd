@@ -29,7 +29,9 @@ cdef struct uring_ring:
     uint32_t tail                      # ours; the kernel learns of it with the next enter
     uint32_t *cq_head
     uint32_t *cq_tail
+    uint32_t *cq_flags
     uint32_t cq_mask
+    int bell                           # an eventfd that the kernel adds to, when told to; -1: none yet
     uring_sqe *sqes
     uring_cqe *cqes
     void *memory
@@ -49,6 +51,12 @@ cdef int uring_ring_open_(uring_ring *ring) noexcept nogil
 cdef int uring_ring_enable_(uring_ring *ring) noexcept nogil
 # abandon: the kernel may still write into the buffers, whose memory is then never used again.
 cdef void uring_ring_close_(uring_ring *ring, bint abandon) noexcept nogil
+# The ring's bell, made when first asked for: a descriptor that is readable when something has completed, or
+# could complete in io_uring_enter(), since uring_ring_bell_on_(). -1 with errno. By the ring's thread.
+cdef int uring_ring_bell_(uring_ring *ring) noexcept nogil
+# What has happened before does not ring it: it is to be looked for afterwards.
+cdef void uring_ring_bell_on_(uring_ring *ring) noexcept nogil
+cdef void uring_ring_bell_off_(uring_ring *ring) noexcept nogil
 # A zeroed entry; NULL when the kernel does not take those before it.
 cdef uring_sqe *uring_get_sqe_(uring_ring *ring) noexcept nogil
 # Tells the kernel what is new and lets it work; with `wait` until something has completed, or for timeout ns

@@ -11,12 +11,15 @@ Facts about rings:
   do not fit are kept and delivered later (NODROP).
 - The kernel uses provided buffers in the order in which they were offered, and the whole of one even for a
   byte.
+- With DEFER_TASKRUN a ring's own descriptor is readable too late: not when a receive could go on, but when
+  somebody has let it. An eventfd that is registered is told at once, unless a flag in the ring's memory is set.
 - What refuses io_uring_setup() says EPERM (kernel.io_uring_disabled, seccomp) or ENOSYS.
 
 What follows: a ring is made when its base is, disabled, so that refusal is known at once, and enabled by the
 first loop. Few buffers are offered at a time, and those first that came back last: their memory is still in the
 processor's cache, which is worth more than all else (16 KiB into 1 MiB of memory in turns takes half as long
-again as into the same 64 KiB). When that were too few there will be twice as many. A buffer of 4 KiB goes into
+again as into the same 64 KiB). When those were too few for many receivers there will be twice as many; one
+receiver to whom much comes gets no more of them, for it had better read by itself. A buffer of 4 KiB goes into
 an evbuffer as a chain that refers to it, and comes back, by way of a stack without a lock, when the chain is
 freed in whatever thread. The parts of a buffer are not used one after the other (IOU_PBUF_RING_INC): before
 Linux 6.16 completions may come in another order than the bytes, and one byte that nobody reads holds up all of
@@ -34,13 +37,17 @@ from cyevent.core.memory cimport mm_calloc, mm_free
 from cyevent.core.sys cimport *
 from cyevent.core.threads cimport evthread_id_
 
+cdef extern from "sys/eventfd.h":
+    int EFD_NONBLOCK, EFD_CLOEXEC
+    int eventfd(unsigned count, int flags) noexcept nogil
+
 cdef extern from *:
     int getpid() noexcept nogil
 
 cdef enum:
     SQ_ENTRIES = 256
     CQ_ENTRIES = 4096
-    FIRST_DEPTH = 32
+    FIRST_DEPTH = 4
     NEEDED = (URING_FEAT_SINGLE_MMAP | URING_FEAT_NODROP | URING_FEAT_SUBMIT_STABLE | URING_FEAT_FAST_POLL
               | URING_FEAT_EXT_ARG | URING_FEAT_CQE_SKIP)
 
@@ -89,6 +96,7 @@ cdef int map_ring(uring_ring *ring, uring_params *params) noexcept nogil:
     ring.sq_entries = params.sq_entries
     ring.cq_head = <uint32_t *>(memory + params.cq_off.head)
     ring.cq_tail = <uint32_t *>(memory + params.cq_off.tail)
+    ring.cq_flags = <uint32_t *>(memory + params.cq_off.flags)
     ring.cq_mask = (<uint32_t *>(memory + params.cq_off.ring_mask))[0]
     ring.cqes = <uring_cqe *>(memory + params.cq_off.cqes)
     if not params.flags & URING_SETUP_NO_SQARRAY:
@@ -149,7 +157,7 @@ cdef int uring_ring_open_(uring_ring *ring) noexcept nogil:
     choices[1] = URING_SETUP_SINGLE_ISSUER | URING_SETUP_DEFER_TASKRUN | URING_SETUP_TASKRUN_FLAG
     choices[2] = URING_SETUP_SINGLE_ISSUER | URING_SETUP_COOP_TASKRUN | URING_SETUP_TASKRUN_FLAG
     memset(ring, 0, sizeof(uring_ring))
-    ring.fd = -1
+    ring.fd = ring.bell = -1
     for i in range(3):
         ring.fd = set_up(&params, choices[i])
         if ring.fd >= 0 or errno != EINVAL:
@@ -175,7 +183,34 @@ cdef int uring_ring_enable_(uring_ring *ring) noexcept nogil:
     return 0
 
 
+cdef int uring_ring_bell_(uring_ring *ring) noexcept nogil:
+    cdef int fd
+    if ring.bell >= 0:
+        return ring.bell
+    fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)
+    if fd < 0:
+        return -1
+    uring_store(ring.cq_flags, URING_CQ_EVENTFD_DISABLED)
+    if uring_register(ring.fd, URING_REGISTER_EVENTFD, &fd, 1) < 0:
+        close(fd)
+        return -1
+    ring.bell = fd
+    return fd
+
+
+cdef void uring_ring_bell_on_(uring_ring *ring) noexcept nogil:
+    uring_publish(ring.cq_flags, 0)
+
+
+cdef void uring_ring_bell_off_(uring_ring *ring) noexcept nogil:
+    cdef uint64_t count
+    uring_publish(ring.cq_flags, URING_CQ_EVENTFD_DISABLED)
+    read(ring.bell, &count, sizeof(count))
+
+
 cdef void uring_ring_close_(uring_ring *ring, bint abandon) noexcept nogil:
+    if ring.bell >= 0:
+        close(ring.bell)
     if ring.fd >= 0:
         close(ring.fd)
     if ring.memory != NULL:
@@ -188,7 +223,7 @@ cdef void uring_ring_close_(uring_ring *ring, bint abandon) noexcept nogil:
         ring.pool.abandoned = abandon
         release_pool(ring.pool)
     memset(ring, 0, sizeof(uring_ring))
-    ring.fd = -1
+    ring.fd = ring.bell = -1
 
 
 cdef uring_sqe *uring_get_sqe_(uring_ring *ring) noexcept nogil:

@@ -11,6 +11,7 @@ import time
 
 import pytest
 from loops import run_until
+from rings import echo, needs_ring, pairs
 
 import cyevent
 from cyevent import (
@@ -32,28 +33,11 @@ BUFFERS = 1024  # of a ring
 BUFFER = 4096  # bytes in one
 
 
-def has_ring():
-    with EventBase(completion=True) as base:
-        return base.completion == "io_uring"
-
-
-needs_ring = pytest.mark.skipif(not has_ring(), reason="no io_uring here")
 pytestmark = needs_ring
 
 
 def open_descriptors():
     return set(os.listdir("/proc/self/fd"))
-
-
-def pairs(n):
-    made = [socket.socketpair() for _ in range(n)]
-    for sock in sum(made, ()):
-        sock.setblocking(False)
-    return made
-
-
-def echo(bev):
-    bev.write(bev.read())
 
 
 def answer_of(base, sock):
