@@ -8,7 +8,7 @@ Facts:
 Decision: everything runs in callbacks of ev_read and ev_write. A socket's readiness makes them active; so does
 an underlying bufferevent's callback, and whatever has to go on without either. The handshake gives up the GIL
 first: the loop calls these callbacks, so nothing is on the stack that relies on it. Over completions, what
-comes and goes on an open connection is told of by its operations' callbacks instead, and both events are timers.
+comes and goes on an open connection is told of by its operations' callbacks, and both events are timers.
 """
 
 from libc.errno cimport errno

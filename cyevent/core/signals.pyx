@@ -347,8 +347,8 @@ cdef int signalfd_delete(backend_host *host, void *backend, evutil_socket_t sign
     base.sig.count -= 1
     sigemptyset(&one)
     sigaddset(&one, signum)
-    # One that came for the event, and that no loop has read, would now do what it does without: end the process,
-    # perhaps.
+    # One that came for the event, and that no loop has read, would now do what it does without: end the
+    # process, perhaps.
     cyevent_drop_pending(&one)
     pthread_sigmask(SIG_UNBLOCK, &one, NULL)
     if base.sig.fds[0] >= 0 and signalfd(base.sig.fds[0], &base.sig.mask, SFD_NONBLOCK) < 0:
