@@ -5,10 +5,11 @@ Facts:
 - A callback of Python's (verification, server names) takes the GIL for itself; so the handshake must run
   without it, or it would be kept from everybody for that time.
 
-Decision: everything runs in callbacks of ev_read and ev_write. A socket's readiness makes them active; so does
-an underlying bufferevent's callback, and whatever has to go on without either. The handshake gives up the GIL
-first: the loop calls these callbacks, so nothing is on the stack that relies on it. Over completions, what
-comes and goes on an open connection is told of by its operations' callbacks instead, and both events are timers.
+Decision: everything runs in callbacks of ev_read and ev_write. A socket's readiness makes them active; so
+does an underlying bufferevent's callback, and whatever has to go on without either. The handshake gives up
+the GIL first: the loop calls these callbacks, so nothing is on the stack that relies on it. Over completions,
+what comes and goes on an open connection is told of by its operations' callbacks instead, and both events are
+timers.
 """
 
 from libc.errno cimport errno

@@ -75,13 +75,13 @@ cdef ssl_outcome ssl_handshake_(bufferevent_ssl *s) noexcept nogil
 cdef ssl_outcome ssl_open_records_(bufferevent_ssl *s, size_t most, size_t *n) noexcept nogil
 # Encrypts up to `most` bytes of the output into wbio.
 cdef ssl_outcome ssl_seal_(bufferevent_ssl *s, size_t most) noexcept nogil
-# Sends what is in wbio, and what is leaving: SSL_DONE when nothing is, and then `sealed` is 0 and these bytes have
-# left the output. *n counts them.
+# Sends what is in wbio, and what is leaving: SSL_DONE when nothing is, and then `sealed` is 0 and these
+# bytes have left the output. *n counts them.
 cdef ssl_outcome ssl_send_(bufferevent_ssl *s, int fd, size_t *n) noexcept nogil
 # As far as that is taken at once: for one that is about to end, or whose user will not wait.
 cdef ssl_outcome ssl_push_(bufferevent_ssl *s, int fd, size_t *n) noexcept nogil
-# Before the kernel is asked for nothing more: what it has received goes to `arrived`, and what it has not sent to
-# wbio.
+# Before the kernel is asked for nothing more: what it has received goes to `arrived`, and what it has not
+# sent to wbio.
 cdef void ssl_reclaim_(bufferevent_ssl *s) noexcept nogil
 # Throws away what is in wbio.
 cdef void ssl_discard_(bufferevent_ssl *s) noexcept nogil

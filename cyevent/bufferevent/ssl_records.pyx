@@ -13,11 +13,11 @@ Hazards: no event tells of bytes that are inside the SSL, in rbio, or in `arrive
 they are used up has to come back by himself (ssl_has_input_). An SSL_write() that wants to read first has to be
 repeated with no fewer bytes.
 
-Decision: memory BIOs, for sockets as for underlying bufferevents. Many records arrive with one recv() and leave
-with one send(), which saves more than copying the ciphertext once costs. Where little arrives at once it goes
-from the stack to rbio, without a chain. Buffers are released: an idle connection is smaller by a third, and what
-malloc() costs is won back by connections that take turns with the same, cached memory. Small pieces of the output
-are gathered, since a record costs 22 to 29 bytes, and a nonce and a tag for the cipher.
+Decision: memory BIOs, for sockets as for underlying bufferevents. Many records arrive with one recv() and
+leave with one send(), which saves more than copying the ciphertext once costs. Where little arrives at once
+it goes from the stack to rbio, without a chain. Buffers are released: an idle connection is smaller by a
+third, and what malloc() costs is won back by connections that take turns with the same, cached memory. Small
+pieces of the output are gathered, since a record costs 22 to 29 bytes, and a nonce and a tag for the cipher.
 """
 
 from libc.errno cimport errno
