@@ -3,8 +3,8 @@
 All servers have the same certificate. C callbacks: bufferevents of cyevent and of libevent. Python callbacks:
 SSLBufferEvent, aiofastnet on uvloop, and uvloop itself. Beside both the floor: epoll_wait() and OpenSSL's calls
 alone, for messages of one record. cyevent has pyOpenSSL's copy of OpenSSL, libevent and the floor have the
-system's, the others that of Python's ssl module: part of a difference may be theirs, and cyevent may be below the
-floor.
+system's, the others that of Python's ssl module: part of a difference may be theirs, and cyevent may be below
+the floor.
 """
 
 from __future__ import annotations
