@@ -67,8 +67,11 @@ cdef inline bint may_write(bufferevent_ssl *s) noexcept nogil:
 cdef void leave(bufferevent_ssl *s) noexcept nogil:
     cdef bufferevent *bev = &s.p.bev
     # Unless the callback freed it: only our own reference is left then.
-    if s.goes_over and s.state == BUFFEREVENT_SSL_OPEN and s.p.refcnt > 1:
-        go_over(s)
+    if s.state == BUFFEREVENT_SSL_OPEN and s.p.refcnt > 1:
+        if s.goes_over:
+            go_over(s)
+        elif ssl_over_completions(s) and ssl_had_better_come_back_(s):
+            come_back(s)
     if s.p.write_wanted and s.p.refcnt > 1:
         s.p.write_wanted = False
         if may_write(s) and bev.output.total_len:
@@ -175,6 +178,22 @@ cdef void go_over(bufferevent_ssl *s) noexcept nogil:
     if reading:
         ssl_soon_(&bev.ev_read, EV_READ)
     if writing:
+        ssl_soon_(&bev.ev_write, EV_WRITE)
+
+
+cdef void come_back(bufferevent_ssl *s) noexcept nogil:
+    """To readiness, for good."""
+    cdef bufferevent *bev = &s.p.bev
+    event_del(&bev.ev_read)
+    event_del(&bev.ev_write)
+    ssl_reclaim_(s)
+    ssl_come_back_(s)
+    assign_events(bev, bev.ev_read.fd, True)
+    if s.ended == SSL_DONE and not s.eof and (ssl_can_read(bev) or s.write_blocked_on_read):
+        ssl_start_reading_(s)
+        if ssl_has_input_(s):
+            ssl_soon_(&bev.ev_read, EV_READ)
+    if ssl_wire_length_(s) or s.finishing or (bev.output.total_len and ssl_can_write(bev)):
         ssl_soon_(&bev.ev_write, EV_WRITE)
 
 

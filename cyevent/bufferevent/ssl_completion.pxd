@@ -15,6 +15,8 @@ cdef enum ssl_sending:
 cdef bint ssl_may_go_over_(bufferevent_ssl *s) noexcept nogil
 # -1 without memory: then readiness goes on. The events must be timers afterwards.
 cdef int ssl_go_over_(bufferevent_ssl *s, completion_fn received, completion_fn sent) noexcept nogil
+# Much comes at once, and nothing is on its way: readiness costs less then, and serves as well.
+cdef bint ssl_had_better_come_back_(const bufferevent_ssl *s) noexcept nogil
 # Lets go of all operations; what was received and not looked at is lost.
 cdef void ssl_come_back_(bufferevent_ssl *s) noexcept nogil
 

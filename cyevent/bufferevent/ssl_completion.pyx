@@ -6,9 +6,10 @@ TLS; a handshake costs a hundred times that.
 What follows: connecting and the handshake are a matter of readiness, as ever, and an open connection goes over
 to the port. Where each operation is begun by a call of its own (IOCP) nothing is to be won, and none goes over.
 
-Receiving is as in completion.pyx: bytes as they come while nothing limits them and little comes at once; else
-the operation tells that the socket is readable. What was sealed for a send moves from wbio to `leaving`, of
-which the kernel sends until nothing is left; then the next is sealed. In a turn in which little has come it is
+Receiving is as in completion.pyx: bytes as they come while nothing limits them; else the operation tells that
+the socket is readable. A connection over which much comes at once goes back to readiness for good: its system calls
+are as many either way, and those that only tell are saved. What was sealed for a send moves from wbio to
+`leaving`, of which the kernel sends until nothing is left; then the next is sealed. In a turn in which little has come it is
 written at once instead. `sealed` and the output are as if the socket took no more meanwhile.
 """
 
@@ -51,6 +52,11 @@ cdef int ssl_go_over_(bufferevent_ssl *s, completion_fn received, completion_fn 
         ssl_come_back_(s)
         return -1
     return 0
+
+
+cdef bint ssl_had_better_come_back_(const bufferevent_ssl *s) noexcept nogil:
+    return s.read_size > BULK and s.p.sending.state == COMPLETION_IDLE and not ssl_is_sending_(s) \
+        and s.leaving.total_len == 0 and not s.failed
 
 
 cdef void ssl_come_back_(bufferevent_ssl *s) noexcept nogil:

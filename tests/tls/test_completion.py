@@ -14,6 +14,7 @@ from cyevent import (
     BEV_EVENT_EOF,
     BEV_EVENT_READING,
     BEV_EVENT_TIMEOUT,
+    BEV_FINISHED,
     BEV_FLUSH,
     READ,
     WRITE,
@@ -116,6 +117,26 @@ def test_echoes_at_once(ring, many):
             client.write(PIECE)
     run_until(ring, lambda: all(len(r[1].received) == 20 * 1024 for r in many))
     assert all(log.received == PIECE * 20 for _, log, _, _ in many)
+
+
+def test_where_much_comes_at_once_epoll_tells_of_it(ring, many):
+    for _, _, server, _ in many:
+        server.write(PIECE * 256)
+    run_until(ring, lambda: all(len(row[1].received) == 256 * 1024 for row in many))
+    watched = watched_by_epoll()
+    for client, _, server, _ in many:
+        assert client.fd in watched
+        assert server.fd not in watched
+    # Both go on as before.
+    for client, _, _, _ in many:
+        client.write(PIECE)
+    run_until(ring, lambda: all(row[3].received == PIECE for row in many))
+    for _, _, server, _ in many:
+        server.write(PIECE)
+        server.flush(WRITE, BEV_FINISHED)
+    run_until(ring, lambda: all(len(row[1].events) == 2 for row in many))
+    assert all(row[1].received == PIECE * 257 for row in many)
+    assert all(row[1].events[1] == BEV_EVENT_EOF | BEV_EVENT_READING for row in many)
 
 
 def test_much_leaves_part_by_part(ring, many):
