@@ -7,10 +7,10 @@ What follows: connecting and the handshake are a matter of readiness, as ever, a
 to the port. Where each operation is begun by a call of its own (IOCP) nothing is to be won, and none goes over.
 
 Receiving is as in completion.pyx: bytes as they come while nothing limits them; else the operation tells that
-the socket is readable. A connection over which much comes at once goes back to readiness for good: its system calls
-are as many either way, and those that only tell are saved. What was sealed for a send moves from wbio to
-`leaving`, of which the kernel sends until nothing is left; then the next is sealed. In a turn in which little has come it is
-written at once instead. `sealed` and the output are as if the socket took no more meanwhile.
+the socket is readable. A connection over which much comes at once goes back to readiness for good: its system
+calls are as many either way, and those that only tell are saved. What was sealed for a send moves from wbio to
+`leaving`, of which the kernel sends until nothing is left; then the next is sealed. In a turn in which little
+has come it is written at once instead. `sealed` and the output are as if the socket took no more meanwhile.
 """
 
 from cyevent.buffer.evbuffer cimport evbuffer_drain, evbuffer_free, evbuffer_new
