@@ -289,6 +289,9 @@ cdef void sending_push_(bufferevent *bev) noexcept nogil:
     cdef bufferevent_private *p = BEV_UPCAST(bev)
     if bev.ev_write.fd < 0 or p.connecting:
         return
+    if is_under_way(p.sending) and p.sending.kind == COMPLETION_WRITABLE:
+        # There was no room. If there is now, then perhaps because a forked parent goes on sending the same.
+        return
     completion_cancel_(p.sending)
     sending_settle_(bev)
     if bev.output.total_len == 0 or (p.sending != NULL and p.sending.state != COMPLETION_IDLE):

@@ -170,6 +170,8 @@ cdef void ssl_stop_sending_(bufferevent_ssl *s) noexcept nogil:
 
 
 cdef bint ssl_push_leaving_(bufferevent_ssl *s) noexcept nogil:
+    if s.p.sending.state == COMPLETION_UNDER_WAY and s.p.sending.kind == COMPLETION_WRITABLE:
+        return False
     completion_cancel_(s.p.sending)
     # Else nobody knows how much of it has left.
     if s.p.sending.state != COMPLETION_IDLE or take_away(s) < 0:

@@ -105,7 +105,9 @@ def test_one_call_a_turn(size, ring, package_env, tmp_path):
     program = COUNTED.format(size=size, rounds=rounds)
     if subprocess.run([strace, "-f", "-o", "/dev/null", "true"], capture_output=True).returncode:
         pytest.skip("strace may not trace here")
-    subprocess.run([*command, sys.executable, "-c", program], check=True, env=package_env)
+    subprocess.run(
+        [*command, sys.executable, "-c", program], check=True, env=package_env, cwd=tmp_path
+    )
     lines = log.read_text().splitlines()
     marks = [i for i, line in enumerate(lines) if "getppid(" in line]
     last = "\n".join(lines[marks[1] : marks[2]])
