@@ -16,7 +16,6 @@ from perf import _report
 from perf._suite import Benchmark, Figure
 
 MARK = re.compile(r"(<!-- figures: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
-LEFT_OUT = "<!-- test: left out: takes a machine's whole attention -->"
 NO_PEERS = ("cyevent", "Cython", "python", "compiler", "libc")
 
 
@@ -65,7 +64,7 @@ def _command(document: dict[str, Any], name: str = "") -> str:
     words = ["python -m perf run", name, "--quick" * document["quick"]]
     if document["rounds"]:
         words.append(f"--rounds {document['rounds']}")
-    return f"{LEFT_OUT}\n```sh\n{' '.join(filter(None, words))}\n```\n\n"
+    return f"`{' '.join(filter(None, words))}` gives:\n\n"
 
 
 def _code(text: str) -> str:

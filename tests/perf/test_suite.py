@@ -127,7 +127,7 @@ def test_a_page_gets_the_figures_of_what_was_run_between_its_marks(perf, tmp_pat
     assert "old summary\n" in text and "old timers\n" in text
     assert "old parallel" not in text and "old machine" not in text
     assert text.count("Before ") == 4 and text.endswith("After.\n")
-    assert "python -m perf run parallel --quick --rounds 1\n" in text
+    assert "`python -m perf run parallel --quick --rounds 1`" in text
     figures = json.loads((tmp_path / "run.json").read_text())["benchmarks"]["parallel"]["figures"]
     for figure in figures:
         assert figure["name"] in text
