@@ -90,7 +90,7 @@ def run(options: argparse.Namespace) -> int:
         print(f"perf run: {error}", file=sys.stderr)
         return 1
     with tempfile.TemporaryDirectory() as folder:
-        plots = options.plot or (_page.pictures(options.page) if options.page else folder)
+        plots = _page.pictures(options.page) if options.page else options.plot or folder
         for number, name in enumerate(chosen, 1):
             _results.progress(f"\n[{number}/{len(chosen)}] {name}: {benchmark(name).title}")
             file = Path(folder, f"{name}.json")
@@ -140,7 +140,10 @@ def main(arguments: list[str] | None = None) -> int:
     )
     running.add_argument("--plot", type=Path, metavar="DIR", help="draw pictures there")
     running.add_argument(
-        "--page", type=_page_there, metavar="FILE", help="put the figures between a page's marks"
+        "--page",
+        type=_page_there,
+        metavar="FILE",
+        help="put figures between a page's marks, pictures beside",
     )
     _compare.arguments(commands.add_parser("compare", help="what changed between two files"))
     _guard.arguments(commands.add_parser("guard", help="count instructions"))

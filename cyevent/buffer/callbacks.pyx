@@ -2,11 +2,12 @@
 
 from cyevent.buffer.types cimport *
 from cyevent.buffer.types cimport evbuffer_cb_info, zerocopy_of
-from cyevent.buffer.evbuffer cimport evbuffer_decref_and_unlock_, evbuffer_seldom_
+from cyevent.buffer.evbuffer cimport (
+    evbuffer_decref_and_unlock_, evbuffer_seldom_, evbuffer_unqueue_deferred_, )
 from cyevent.buffer.zerosockets cimport evbuffer_zerocopy_leave_
 from cyevent.core.memory cimport mm_malloc, mm_free
 from cyevent.core.queue cimport (
-    event_callback_cancel_nolock_, event_deferred_cb_init_, event_deferred_cb_schedule_, )
+    event_deferred_cb_init_, event_deferred_cb_schedule_, )
 from cyevent.core.threads cimport EVLOCK_LOCK, EVLOCK_UNLOCK
 from cyevent.core.types cimport event_callback, EVLIST_ACTIVE, EVLIST_ACTIVE_LATER
 
@@ -200,26 +201,12 @@ cdef void run_deferred(event_callback *cb, void *arg) noexcept nogil:
     evbuffer_decref_and_unlock_(buf)
 
 
-cdef bint take_from_queue(evbuffer *buf) noexcept nogil:
-    """Whether what was deferred would still be run: it is in no queue then, and keeps its reference."""
-    cdef event_base *base = buf.cb_queue
-    cdef bint queued
-    EVLOCK_LOCK(base.lock)
-    queued = buf.seldom.deferred.flags & (EVLIST_ACTIVE | EVLIST_ACTIVE_LATER) != 0
-    if queued:
-        event_callback_cancel_nolock_(base, &buf.seldom.deferred)
-    elif buf.deferred_ref and base.closed:
-        queued = True
-    EVLOCK_UNLOCK(base.lock)
-    return queued
-
-
 cdef int evbuffer_defer_callbacks(evbuffer *buf, event_base *base) noexcept nogil:
     cdef int result = -1
     cdef bint queued
     EVLOCK_LOCK(buf.lock)
     if evbuffer_seldom_(buf) != NULL:
-        queued = buf.deferred_cbs and take_from_queue(buf)
+        queued = buf.deferred_cbs and evbuffer_unqueue_deferred_(buf)
         buf.cb_queue = base
         buf.deferred_cbs = True
         event_deferred_cb_init_(&buf.seldom.deferred, base.nqueues // 2, run_deferred, buf)

@@ -24,6 +24,8 @@ cdef enum:
 
 cdef evbuffer *evbuffer_new() noexcept nogil
 cdef void evbuffer_free(evbuffer *buf) noexcept nogil
+# Takes back what is deferred and queued, or was when its base closed: True, and its reference is the caller's.
+cdef bint evbuffer_unqueue_deferred_(evbuffer *buf) noexcept nogil
 # buf.seldom, made if it was not there; NULL without memory. With the lock held.
 cdef evbuffer_seldom *evbuffer_seldom_(evbuffer *buf) noexcept nogil
 cdef void evbuffer_incref_(evbuffer *buf) noexcept nogil

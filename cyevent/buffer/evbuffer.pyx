@@ -69,17 +69,25 @@ cdef void evbuffer_free(evbuffer *buf) noexcept nogil:
     if buf == NULL:
         return
     EVLOCK_LOCK(buf.lock)
-    if buf.deferred_cbs:
-        # What is queued holds a reference, and a base that is closed will never run it.
-        EVLOCK_LOCK(buf.cb_queue.lock)
-        if buf.seldom.deferred.flags & (EVLIST_ACTIVE | EVLIST_ACTIVE_LATER):
-            event_callback_cancel_nolock_(buf.cb_queue, &buf.seldom.deferred)
-            buf.refcnt -= 1
-        elif buf.deferred_ref and buf.cb_queue.closed:
-            buf.refcnt -= 1
-        buf.deferred_ref = False
-        EVLOCK_UNLOCK(buf.cb_queue.lock)
+    # What is queued holds a reference.
+    if buf.deferred_cbs and evbuffer_unqueue_deferred_(buf):
+        buf.refcnt -= 1
     evbuffer_decref_and_unlock_(buf)
+
+
+cdef bint evbuffer_unqueue_deferred_(evbuffer *buf) noexcept nogil:
+    cdef event_base *base = buf.cb_queue
+    cdef bint queued
+    EVLOCK_LOCK(base.lock)
+    queued = buf.seldom.deferred.flags & (EVLIST_ACTIVE | EVLIST_ACTIVE_LATER) != 0
+    if queued:
+        event_callback_cancel_nolock_(base, &buf.seldom.deferred)
+    elif buf.deferred_ref and base.closed:
+        # A base that was closed has forgotten it, and will never run it.
+        queued = True
+    buf.deferred_ref = False
+    EVLOCK_UNLOCK(base.lock)
+    return queued
 
 
 cdef int evbuffer_enable_locking(evbuffer *buf, void *lock) noexcept nogil:

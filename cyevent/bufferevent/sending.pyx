@@ -18,7 +18,7 @@ base is closed, for as long as the thread does something else.
 
 from libc.errno cimport errno
 from cyevent.buffer.evbuffer cimport evbuffer_drain
-from cyevent.buffer.io cimport evbuffer_write, evbuffer_write_atmost
+from cyevent.buffer.io cimport evbuffer_write
 from cyevent.buffer.types cimport evbuffer_chain, CHAIN_FILESEGMENT
 from cyevent.buffer.zerocopy cimport leaves_uncopied
 from cyevent.bufferevent.bufferevent cimport *
@@ -120,14 +120,7 @@ cdef void write_output(bufferevent *bev, bint was_told, bint at_once) noexcept n
         if p.write_suspended:
             return
     if (at_once and not holds_file(bev)) or writes_itself(bev):
-        bev.output.freeze_start = False
-        n = evbuffer_write_atmost(bev.output, bev.ev_write.fd, most)
-        bev.output.freeze_start = True
-        if n < 0 and not would_block(errno):
-            bufferevent_fail_(bev, EV_WRITE, BEV_EVENT_WRITING | BEV_EVENT_ERROR)
-            return
-        if n == 0:
-            bufferevent_fail_(bev, EV_WRITE, BEV_EVENT_WRITING | BEV_EVENT_EOF)
+        if not bufferevent_write_now_(bev, most, &n):
             return
         if n > 0 and n == most and bev.output.total_len:
             # It is we who stopped, not the socket.

@@ -13,7 +13,7 @@ sends and answers in turn costs a wait, a read and a write, and no call to the b
 from libc.errno cimport errno
 from cyevent.buffer.callbacks cimport evbuffer_attach_cb_, evbuffer_set_base_
 from cyevent.buffer.evbuffer cimport evbuffer_set_flags
-from cyevent.buffer.io cimport evbuffer_read, evbuffer_write_atmost
+from cyevent.buffer.io cimport evbuffer_read
 from cyevent.buffer.types cimport evbuffer_cb_info, zerocopy_of, EVBUFFER_FLAG_DRAINS_TO_FD
 from cyevent.buffer.zerosockets cimport evbuffer_zerocopy_closing_
 from cyevent.bufferevent.bufferevent cimport *
@@ -78,14 +78,7 @@ cdef void write_output(bufferevent *bev, bint was_told) noexcept nogil:
             most = bufferevent_get_write_max_(p)
             if p.write_suspended:
                 return
-        bev.output.freeze_start = False
-        n = evbuffer_write_atmost(bev.output, bev.ev_write.fd, most)
-        bev.output.freeze_start = True
-        if n < 0 and not would_block(errno):
-            bufferevent_fail_(bev, EV_WRITE, BEV_EVENT_WRITING | BEV_EVENT_ERROR)
-            return
-        if n == 0:
-            bufferevent_fail_(bev, EV_WRITE, BEV_EVENT_WRITING | BEV_EVENT_EOF)
+        if not bufferevent_write_now_(bev, most, &n):
             return
         if n > 0 and p.rate_limiting != NULL:
             bufferevent_decrement_write_buckets_(p, n)

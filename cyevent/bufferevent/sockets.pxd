@@ -3,17 +3,21 @@
 
 from libc.errno cimport errno
 from libc.limits cimport INT_MAX
+from cyevent.buffer.io cimport evbuffer_write_atmost
 from cyevent.buffer.types cimport ev_ssize_t
 from cyevent.bufferevent.bufferevent cimport (
     BEV_UPCAST, BEV_SUSPEND_WM, bufferevent_disable, bufferevent_run_eventcb_, bufferevent_suspend_read_,
 )
 from cyevent.bufferevent.ratelimit cimport bufferevent_get_read_max_
-from cyevent.bufferevent.types cimport bufferevent, bufferevent_private
+from cyevent.bufferevent.types cimport (
+    BEV_EVENT_EOF, BEV_EVENT_ERROR, BEV_EVENT_WRITING, bufferevent, bufferevent_private,
+)
 from cyevent.core.event cimport event_assign, event_priority_set
 from cyevent.core.queue cimport event_callback_activate_later_nolock_
 from cyevent.core.sys cimport evutil_socket_t, set_errno
 from cyevent.core.threads cimport EVLOCK_LOCK, EVLOCK_UNLOCK
 from cyevent.core.types cimport event, event_callback_fn, EV_FINALIZE, EV_PERSIST, EV_WRITE
+from cyevent.net.util cimport would_block
 
 
 # In the next turn of the loop: a write callback that always adds more must not keep the loop from others.
@@ -31,6 +35,20 @@ cdef inline void bufferevent_fail_(bufferevent *bev, short direction, short what
     bufferevent_disable(bev, direction)
     set_errno(code)
     bufferevent_run_eventcb_(bev, what, 0)
+
+
+# Writes what the socket takes; *n: evbuffer_write_atmost()'s result. False: it failed, and the user has heard.
+cdef inline bint bufferevent_write_now_(bufferevent *bev, ev_ssize_t most, int *n) noexcept nogil:
+    bev.output.freeze_start = False
+    n[0] = evbuffer_write_atmost(bev.output, bev.ev_write.fd, most)
+    bev.output.freeze_start = True
+    if n[0] < 0 and not would_block(errno):
+        bufferevent_fail_(bev, EV_WRITE, BEV_EVENT_WRITING | BEV_EVENT_ERROR)
+        return False
+    if n[0] == 0:
+        bufferevent_fail_(bev, EV_WRITE, BEV_EVENT_WRITING | BEV_EVENT_EOF)
+        return False
+    return True
 
 
 # How many bytes may be read now. 0: reading is suspended.

@@ -184,11 +184,7 @@ cdef void go_over(bufferevent_ssl *s) noexcept nogil:
 cdef void come_back(bufferevent_ssl *s) noexcept nogil:
     """To readiness, for good."""
     cdef bufferevent *bev = &s.p.bev
-    event_del(&bev.ev_read)
-    event_del(&bev.ev_write)
-    ssl_reclaim_(s)
-    ssl_come_back_(s)
-    assign_events(bev, bev.ev_read.fd, True)
+    watch_descriptor(s, bev.ev_read.fd)
     if s.ended == SSL_DONE and not s.eof and (ssl_can_read(bev) or s.write_blocked_on_read):
         ssl_start_reading_(s)
         if ssl_has_input_(s):
@@ -403,17 +399,22 @@ cdef void assign_events(bufferevent *bev, evutil_socket_t fd, bint watched) noex
         event_priority_set(&bev.ev_write, priority)
 
 
+cdef void watch_descriptor(bufferevent_ssl *s, evutil_socket_t fd) noexcept nogil:
+    """By readiness, wherever its bytes have come from so far."""
+    event_del(&s.p.bev.ev_read)
+    event_del(&s.p.bev.ev_write)
+    if ssl_over_completions(s):
+        ssl_reclaim_(s)
+        ssl_come_back_(s)
+    assign_events(&s.p.bev, fd, fd >= 0)
+
+
 cdef int set_descriptor(bufferevent_ssl *s, evutil_socket_t fd) noexcept nogil:
     cdef bufferevent *bev = &s.p.bev
     if s.underlying != NULL:
         return bufferevent_setfd(s.underlying, fd)
-    event_del(&bev.ev_read)
-    event_del(&bev.ev_write)
-    if ssl_over_completions(s):
-        ssl_reclaim_(s)
-        ssl_come_back_(s)
     s.goes_over = True
-    assign_events(bev, fd, fd >= 0)
+    watch_descriptor(s, fd)
     if fd < 0:
         return 0
     if s.started and s.role != BUFFEREVENT_SSL_OPEN:

@@ -11,7 +11,7 @@ import time
 
 import pytest
 from loops import run_until
-from rings import echo, needs_ring, pairs
+from rings import answer_of, echo, needs_ring, pairs
 
 import cyevent
 from cyevent import (
@@ -38,21 +38,6 @@ pytestmark = needs_ring
 
 def open_descriptors():
     return set(os.listdir("/proc/self/fd"))
-
-
-def answer_of(base, sock):
-    """Lets the loop run until something can be received."""
-    answer = []
-
-    def arrived():
-        try:
-            answer.append(sock.recv(100))
-        except BlockingIOError:
-            return False
-        return True
-
-    run_until(base, arrived)
-    return answer[0]
 
 
 # --- asking for it --------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import threading
 
 import pytest
 from loops import run_until
-from rings import echo, needs_ring, pairs
+from rings import answer_of, echo, needs_ring, pairs
 
 from cyevent import (
     BEV_EVENT_EOF,
@@ -276,17 +276,7 @@ def test_disabled_and_enabled_while_it_reads_by_event(base, pair):
     assert len(bev.input) == 0
     bev.enable(READ)
     left.setblocking(False)
-    answers = []
-
-    def answered():
-        try:
-            answers.append(left.recv(100))
-        except BlockingIOError:
-            return False
-        return True
-
-    run_until(base, answered)
-    assert answers == [b"later"]
+    assert answer_of(base, left) == b"later"
     # A limit comes and goes, and the bytes stay in their order.
     for number in range(20):
         bev.set_watermark(READ, 0, 1000 if number % 2 else 0)

@@ -3,6 +3,7 @@
 import socket
 
 import pytest
+from loops import run_until
 
 from cyevent import EventBase
 
@@ -24,3 +25,18 @@ def pairs(n):
 
 def echo(bev):
     bev.write(bev.read())
+
+
+def answer_of(base, sock):
+    """Lets the loop run until something can be received."""
+    answer = []
+
+    def arrived():
+        try:
+            answer.append(sock.recv(100))
+        except BlockingIOError:
+            return False
+        return True
+
+    run_until(base, arrived)
+    return answer[0]
