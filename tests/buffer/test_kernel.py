@@ -40,6 +40,22 @@ def libraries():
     return [str(Path(__file__).parents[1] / "lib")]
 
 
+def whole_calls(lines):
+    """Without the threads' numbers; a call that another thread's came between is one line again."""
+    calls, open_calls = [], {}
+    for line in lines:
+        thread, _, call = line.partition(" ")
+        call = call.lstrip()
+        if call.endswith(" <unfinished ...>"):
+            open_calls[thread] = len(calls)
+            calls.append(call.removesuffix(" <unfinished ...>"))
+        elif resumed := re.match(r"<\.\.\. \w+ resumed>", call):
+            calls[open_calls.pop(thread)] += call[resumed.end() :]
+        else:
+            calls.append(call)
+    return calls
+
+
 @pytest.fixture
 def traced(strace, cython_modules, package_env, tmp_path):
     """Runs a function of tests/cython/traced.pyx; returns its output and the system calls it made."""
@@ -61,7 +77,7 @@ def traced(strace, cython_modules, package_env, tmp_path):
             command, capture_output=True, text=True, env=package_env, cwd=tmp_path, timeout=60
         )
         assert result.returncode == 0, result.stderr
-        lines = [re.sub(r"^\d+ +", "", line) for line in log.read_text().splitlines()]
+        lines = whole_calls(log.read_text().splitlines())
         if path is None:
             marks = [i for i, line in enumerate(lines) if line.startswith("getppid(")]
             lines = lines[marks[-2] + 1 : marks[-1]]
