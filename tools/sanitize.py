@@ -57,7 +57,7 @@ def test_environment(names: list[str], folder: Path, env: dict[str, str]) -> dic
         ":allocator_may_return_null=1",
         "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1",
         "TSAN_OPTIONS": f"suppressions={HERE / 'tsan.supp'}:halt_on_error=1:second_deadlock_stack=1"
-        ":history_size=4",
+        ":history_size=4:allocator_may_return_null=1",
         # Each object has memory of its own, so that its use after its end is seen.
         "PYTHONMALLOC": "malloc",
         "PYTHONPATH": str(folder / "lib"),
