@@ -155,16 +155,19 @@ cdef ssize_t evbuffer_zerocopy_write_(evbuffer *buf, evutil_socket_t fd, size_t 
     cdef zerocopy_entry *entry
     cdef iovec vec[CHAINS_AT_ONCE]
     cdef ssize_t n
+    cdef int pieces
     cdef int code
     if socket == NULL or socket.refused:
         return ZEROCOPY_NOT
     entry = make_entry(buf, howmuch, vec, offered)
     if entry == NULL:
         return ZEROCOPY_NOT
+    # Once begun, the entry is the socket's: whoever hears from the kernel first gives it back.
+    pieces = entry.n
     if not zerocopy_begin_(socket, fd, entry):
         zerocopy_give_back_(entry)
         return ZEROCOPY_NOT
-    n = zerocopy_send(fd, vec, entry.n)
+    n = zerocopy_send(fd, vec, pieces)
     code = errno
     zerocopy_finish_(socket, n > 0, n < 0 and code == ENOBUFS)
     if n > 0:
