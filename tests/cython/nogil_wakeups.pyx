@@ -33,6 +33,9 @@ cdef extern from *:
     int pthread_join(pthread_t thread, void **result) nogil
     void fill(int fd) nogil
 
+# A thread sanitizer forbids threads in the child of a process that has others.
+CHILDREN_HAVE_THREADS = "thread" not in os.environ.get("CYEVENT_SANITIZE", "")
+
 cdef enum:
     GUARD = 60
     # Milliseconds for something that must not happen; when it does it takes far less.
@@ -85,7 +88,7 @@ cdef bint set_up(scene *s, str method) except -1:
         pthread_create(&s.waker, NULL, wake, s)
         while ev_load_int(&s.base.notifying) == 0 and now() < limit:
             sleep_ms(1)
-    assert s.base.notifying == 1
+    assert ev_load_int(&s.base.notifying) == 1
     EVLOCK_LOCK(s.base.lock)
     s.base.waiting = False
     EVLOCK_UNLOCK(s.base.lock)
@@ -160,8 +163,10 @@ def test_a_child_has_no_waker_to_wait_for(method):
             import signal
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
             signal.alarm(GUARD)
-            if anew and (event_reinit(s.base) < 0 or not wakes(s.base)):
+            if anew and event_reinit(s.base) < 0:
                 _exit(1)
+            if anew and CHILDREN_HAVE_THREADS and not wakes(s.base):
+                _exit(2)
             event_base_free(s.base)
             _exit(0)
         assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0, anew
