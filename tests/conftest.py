@@ -208,6 +208,7 @@ def in_child(request):
         reader, writer = os.pipe()
         # The guard is a thread, and a thread sanitizer looks only into children of processes that have one.
         faulthandler.cancel_dump_traceback_later()
+        programs.wait_for_threads_to_end()
         pid = os.fork()
         if pid == 0:
             status = 1
