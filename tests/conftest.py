@@ -206,7 +206,7 @@ def in_child(request):
 
     def run(function, *args):
         reader, writer = os.pipe()
-        # The guard is a thread, and a thread sanitizer looks only into children of processes that have one.
+        # The guard is a thread.
         faulthandler.cancel_dump_traceback_later()
         programs.wait_for_threads_to_end()
         pid = os.fork()

@@ -138,6 +138,15 @@ cdef void *run(void *arg) noexcept nogil:
     return NULL
 
 
+cdef bint sleeps(event_base *base) noexcept nogil:
+    """Whether its loop does, or is about to."""
+    cdef bint result
+    EVLOCK_LOCK(base.lock)
+    result = base.waiting
+    EVLOCK_UNLOCK(base.lock)
+    return result
+
+
 cdef struct sleeper:
     event_base *base
     int over
@@ -155,7 +164,7 @@ cdef bint wakes(event_base *base) noexcept nogil:
     cdef int _i
     for _i in range(20):
         pthread_create(&thread, NULL, run, base)
-        while not ev_load_int(<int *>&base.waiting):
+        while not sleeps(base):
             sleep_ms(1)
         event_base_loopbreak(base)
         pthread_join(thread, NULL)
@@ -205,7 +214,7 @@ def test_a_child_that_frees_its_copy(method):
     limit = now() + GUARD
     with nogil:
         pthread_create(&thread, NULL, run_to_its_end, &s)
-        while not ev_load_int(<int *>&rig.base.waiting):
+        while not sleeps(rig.base):
             sleep_ms(1)
         event_base_loopbreak(rig.base)
         while not ev_load_int(&s.over) and now() < limit:
