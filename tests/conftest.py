@@ -66,9 +66,8 @@ def pytest_unconfigure(config):
     os.close(config.stash[STDERR])
 
 
-@pytest.fixture(autouse=True)
-def hang_guard(request):
-    """Ends the run with every thread's traceback when one test takes far too long."""
+def arm_hang_guard(request):
+    """Ends the run with every thread's traceback when this test takes far too long."""
     hang = 7200.0 if settings.get_current_profile_name() == "nightly" else HANG
     own = request.node.get_closest_marker("timeout")
     if own is not None and own.args:
@@ -81,6 +80,11 @@ def hang_guard(request):
     faulthandler.dump_traceback_later(hang, exit=True, file=request.config.stash[STDERR])
     if blockable:
         signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
+
+
+@pytest.fixture(autouse=True)
+def hang_guard(request):
+    arm_hang_guard(request)
     yield
     faulthandler.cancel_dump_traceback_later()
 
@@ -197,11 +201,14 @@ def run_python(tmp_path):
 
 
 @pytest.fixture
-def in_child():
+def in_child(request):
     """Runs a function in a forked child; the test fails with the child's traceback if it raises."""
 
     def run(function, *args):
         reader, writer = os.pipe()
+        # The guard is a thread.
+        faulthandler.cancel_dump_traceback_later()
+        programs.wait_for_threads_to_end()
         pid = os.fork()
         if pid == 0:
             status = 1
@@ -218,6 +225,7 @@ def in_child():
                 os.write(writer, traceback.format_exc().encode()[-60000:])
             finally:
                 os._exit(status)
+        arm_hang_guard(request)
         os.close(writer)
         with os.fdopen(reader, "rb") as report:
             text = report.read().decode()

@@ -12,6 +12,10 @@ cdef void event_base_free_nofinalize(event_base *base) noexcept nogil
 # The first half of freeing: deletes every event, runs finalizers, closes descriptors. The base's memory
 # stays valid, for those who still have events or bufferevents made on it, until event_base_free().
 cdef int event_base_shut_(event_base *base, bint run_finalizers) noexcept nogil
+# Before what belongs to a base is closed one by one, if the base is to go as well. In a forked child without
+# event_reinit() it gives up what is shared with the parent, whose registrations then stay when events are
+# deleted here; elsewhere it does nothing. event_base_shut_() begins with it.
+cdef void event_base_ending_(event_base *base) noexcept nogil
 # In a child after fork(): a base of its own again. 0, or -1 when an event could not be added again.
 cdef int event_reinit(event_base *base) noexcept nogil
 cdef int event_base_priority_init(event_base *base, int npriorities) noexcept nogil

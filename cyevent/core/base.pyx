@@ -1,6 +1,7 @@
 """Bases: construction, destruction, questions."""
 
 from libc.limits cimport INT_MAX
+from libc.stdint cimport int64_t, uint64_t
 from libc.stdio cimport snprintf
 from libc.string cimport strcmp, strlen
 from cyevent.backends.registry cimport backend_count, backend_at
@@ -19,10 +20,10 @@ from cyevent.core.fdmap cimport (
 from cyevent.core.log cimport debugging_, event_msgx_, event_warn_, event_warnx_
 from cyevent.core.memory cimport mm_calloc, mm_free
 from cyevent.core.queue cimport (
-    evthread_notify_began_, evthread_notify_quiesce_, remove_active, remove_active_later,
+    evthread_notify_quiesce_, remove_active, remove_active_later,
 )
 from cyevent.core.signals cimport (
-    evsig_dealloc_, evsig_init_, evsig_method_, evsig_reinit_,
+    evsig_dealloc_, evsig_init_, evsig_leave_, evsig_method_, evsig_reinit_,
 )
 from cyevent.core.sys cimport *
 from cyevent.core.threads cimport (
@@ -59,6 +60,9 @@ cdef enum:
     VERSION_NUMBER = 0x02020100      # the libevent API that is spoken here
 
 cdef const char *method_names[MAX_METHODS + 1]
+
+# In the place of the mechanism, when a forked child ends a base that is its parent's.
+cdef event_op left_ops
 
 
 # --- choosing a backend -----------------------------------------------------------------------------
@@ -134,6 +138,7 @@ cdef event_base *event_base_new_with_config(const event_config *config) noexcept
     if base == NULL:
         set_errno(ENOMEM)
         return NULL
+    base.process = ev_process_id()
     base.notify_fds[0] = base.notify_fds[1] = -1
     base.running_priority = -1
     base.max_dispatch_interval = -1
@@ -230,7 +235,6 @@ cdef void close_notify(event_base *base) noexcept nogil:
 cdef int make_notifiable(event_base *base) noexcept nogil:
     if base.notifiable:
         return 0
-    evthread_notify_began_(base)
     if base.ops.notify_init != NULL and base.ops.notify_init(&base.host, base.backend) == 0:
         base.notifiable = True
         return 0
@@ -356,6 +360,48 @@ cdef void delete_all(event_base *base) noexcept nogil:
         event_del_nolock_(ev, EVENT_DEL_EVEN_IF_FINALIZING)
 
 
+cdef int left_add(backend_host *host, void *backend, evutil_socket_t fd, short old, short events,
+                  uint64_t *fdinfo) noexcept nogil:
+    return 0
+
+
+cdef int left_delete(backend_host *host, void *backend, evutil_socket_t fd, short old, short events,
+                     uint64_t *fdinfo) noexcept nogil:
+    return 0
+
+
+cdef int left_signal(backend_host *host, void *backend, int signum) noexcept nogil:
+    return 0
+
+
+cdef void left_dealloc(backend_host *host, void *backend) noexcept nogil:
+    pass
+
+
+cdef int left_dispatch(backend_host *host, void *backend, int64_t timeout) noexcept nogil:
+    return -1
+
+
+cdef void *left_init(backend_host *host) noexcept nogil:
+    return NULL
+
+
+cdef void leave_to_the_parent(event_base *base) noexcept nogil:
+    if base.closed or base.process == ev_process_id():
+        return
+    if base.need_reinit_after_fork and base.ops != &left_ops:
+        base.ops.dealloc(&base.host, base.backend)
+        base.backend = NULL
+        base.ops = &left_ops
+    evsig_leave_(base)
+
+
+cdef void event_base_ending_(event_base *base) noexcept nogil:
+    EVLOCK_LOCK(base.lock)
+    leave_to_the_parent(base)
+    EVLOCK_UNLOCK(base.lock)
+
+
 cdef int event_base_shut_(event_base *base, bint run_finalizers) noexcept nogil:
     cdef int i
     cdef event_once *once
@@ -371,6 +417,7 @@ cdef int event_base_shut_(event_base *base, bint run_finalizers) noexcept nogil:
         return 0
     # Finalizers run without the lock; no loop may begin meanwhile.
     base.running_loop = True
+    leave_to_the_parent(base)
     close_notify(base)
     delete_all(base)
     cancel_active(base, run_finalizers)
@@ -454,6 +501,7 @@ cdef int event_reinit(event_base *base) noexcept nogil:
         base.backend = fresh
         if evmap_reinit_io_(base) < 0:
             result = -1
+    base.process = ev_process_id()
     if base.port != NULL and base.port.ops.reinit(base.port) < 0:
         result = -1
     close_notify(base)
@@ -561,3 +609,13 @@ cdef const char *event_get_version() noexcept nogil:
 
 cdef unsigned int event_get_version_number() noexcept nogil:
     return VERSION_NUMBER
+
+
+left_ops.name = b"left to the parent"
+left_ops.init = left_init
+left_ops.add = left_add
+left_ops.delete = left_delete
+left_ops.dispatch = left_dispatch
+left_ops.dealloc = left_dealloc
+left_ops.signal_add = left_signal
+left_ops.signal_delete = left_signal

@@ -10,8 +10,6 @@ from cyevent.core.threads cimport EVLOCK_UNLOCK, evthread_cond_broadcast_, evthr
 cdef int evthread_notify_base_(event_base *base) noexcept nogil
 # See unlock_and_notify().
 cdef void notify_without_lock_(event_base *base) noexcept nogil
-# When there is something to write to.
-cdef void evthread_notify_began_(event_base *base) noexcept nogil
 # Waits until no thread is about to write to the descriptor of notifications any more; none begins to without
 # the lock.
 cdef void evthread_notify_quiesce_(event_base *base) noexcept nogil

@@ -2,7 +2,9 @@
 
 from libc.stdint cimport uint8_t, uint64_t
 from cyevent.backends.vtable cimport event_op
-from cyevent.core.sys cimport EAGAIN, EINTR, ev_add_int, ev_load_int, ev_store_int, sched_yield, write
+from cyevent.core.sys cimport (
+    EAGAIN, EINTR, ev_add_int, ev_load_int, ev_process_id, ev_store_int, sched_yield, write,
+)
 from cyevent.core.threads cimport EVLOCK_LOCK, EVLOCK_UNLOCK
 from libc.errno cimport errno
 
@@ -10,16 +12,6 @@ cdef enum:
     # A turn runs at most this many callbacks that were deferred in the same turn; the others wait for the
     # next one, so that two callbacks that defer each other cannot starve the descriptors.
     MAX_DEFERREDS_QUEUED = 32
-
-cdef extern from *:
-    """
-    #ifdef _WIN32
-      #define process_id() 0       /* there are no forked children */
-    #else
-      #define process_id() ((long)getpid())
-    #endif
-    """
-    long process_id() noexcept nogil
 
 
 # What it takes is all that it uses: without the lock, nothing else of the base may be read.
@@ -65,13 +57,9 @@ cdef void notify_without_lock_(event_base *base) noexcept nogil:
     ev_add_int(&base.notifying, -1)
 
 
-cdef void evthread_notify_began_(event_base *base) noexcept nogil:
-    base.notify_process = process_id()
-
-
 cdef void evthread_notify_quiesce_(event_base *base) noexcept nogil:
     while ev_add_int(&base.notifying, 0) != 0:
-        if base.notify_process != process_id():
+        if base.process != ev_process_id():
             # A forked child has none of the threads that were about to write.
             ev_store_int(&base.notifying, 0)
             break

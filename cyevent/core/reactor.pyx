@@ -15,7 +15,7 @@ from cyevent.core.base cimport *
 from cyevent.core.config cimport *
 from cyevent.core.debug cimport event_debug_unassign
 from cyevent.core.inspect cimport event_base_dump_events, event_base_foreach_event
-from cyevent.core.base cimport event_base_shut_
+from cyevent.core.base cimport event_base_ending_, event_base_shut_
 from cyevent.core.clock cimport ns_to_timeval
 from cyevent.core.event cimport *
 from cyevent.core.event cimport base_now, event_del_nolock_, wait_for_callback_
@@ -727,8 +727,8 @@ cdef class EventBase:
 
     def reinit(self):
         """In a child after fork(2): gives this base kernel objects of its own, in which all that was added is
-        registered. Must come before anything else is done with the base there; OSError when the system
-        refuses."""
+        registered. Must come before anything else is done with the base there, but for `close`; OSError when
+        the system refuses."""
         if event_reinit(self.checked()) < 0:
             raise os_error("reinit")
 
@@ -760,6 +760,7 @@ cdef class EventBase:
             # From here on no loop() begins.
             self.closing = True
         try:
+            event_base_ending_(base)
             for thing in list(self.kept.values()):
                 thing.close()
             self.close_wakeup()

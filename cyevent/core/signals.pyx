@@ -393,6 +393,12 @@ cdef void evsig_dealloc_(event_base *base) noexcept nogil:
     close_descriptors(base)
 
 
+cdef void evsig_leave_(event_base *base) noexcept nogil:
+    # A signalfd's mask is the open file's, so the parent's, too.
+    if base.sigops == &signalfd_ops:
+        close_descriptors(base)
+
+
 cdef int evsig_reinit_(event_base *base) noexcept nogil:
     cdef int signum
     # The descriptors are shared with the parent: a byte written here would wake it. The handlers stay.

@@ -66,6 +66,7 @@ cdef extern from *:
       #define ev_pthread_sigmask pthread_sigmask
       #define ev_thread_self() ((unsigned long)pthread_self())
       #define ev_sched_yield sched_yield
+      #define ev_process_id() ((long)getpid())
       static inline void set_errno(int value) { errno = value; }
       static inline int ev_set_nonblocking(evutil_socket_t fd) {
           int flags = fcntl(fd, F_GETFL);
@@ -295,6 +296,8 @@ cdef extern from *:
                                                            const timespec *until) noexcept nogil
     unsigned long ev_thread_self() noexcept nogil
     int sched_yield "ev_sched_yield"() noexcept nogil
+    # Another one in a forked child.
+    long ev_process_id() noexcept nogil
 
     # Of POSIX alone.
     int close(int fd) noexcept nogil

@@ -275,8 +275,8 @@ cdef struct event_base:
     int is_notify_pending      # a notification was made and not yet heard of; set with the lock
     bint notify_later          # inside notify_later(): whoever unlocks wakes the loop,
     bint notify_due            # if this is set by then
-    int notifying              # threads that are about to write to notify_fds, without the lock,
-    long notify_process        # in this process
+    int notifying              # threads that are about to write to notify_fds, without the lock
+    long process               # whose the kernel's objects are: not ours in a forked child, until it reinits
     unsigned long owner        # thread id of the loop
     void *lock                 # NULL: not thread-safe
     void *current_event_cond

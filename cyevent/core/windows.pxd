@@ -391,6 +391,7 @@ cdef extern from *:
     }
     #define ev_thread_self() ((unsigned long)GetCurrentThreadId())
     #define ev_sched_yield() (SwitchToThread(), 0)
+    #define ev_process_id() 0L       /* there are no forked children */
 
     /* --- signals --- */
 

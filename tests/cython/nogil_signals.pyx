@@ -494,6 +494,7 @@ cdef struct timeline:
     event events[5]
     event_base *base
     double at[5]
+    int noted   # of how many `at` has been written
 
 
 cdef struct moment:
@@ -504,6 +505,7 @@ cdef struct moment:
 cdef void note_moment(int fd, short what, void *arg) noexcept nogil:
     cdef moment *m = <moment *>arg
     m.line.at[m.i] = now()
+    store(&m.line.noted, m.line.noted + 1)
     if m.i == 4:
         event_base_loopbreak(m.line.base)
 
@@ -520,7 +522,7 @@ cdef void *feed(void *arg) noexcept nogil:
     event_add(&line.events[2], &wait)
     wait = milliseconds(15)
     event_add(&line.events[3], &wait)
-    while (<volatile double *>&line.at[3])[0] == 0:
+    while load(&line.noted) < 4:
         sleep_ms(1)
     event_active(&line.events[4], EV_TIMEOUT, 1)
     return NULL

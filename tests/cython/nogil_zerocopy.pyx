@@ -21,6 +21,7 @@ from cyevent.buffer.zerosockets cimport (
     zerocopy_done_, zerocopy_entry, zerocopy_forget_, zerocopy_in_range, zerocopy_owing_,
     zerocopy_socket,
 )
+from cyevent.core.sys cimport ev_add_int, ev_load_int, ev_store_int
 from cyevent.core.threads cimport evthread_id_
 from rig cimport make_base, milliseconds, now, sleep_ms
 from zerocopy_peers import receive, tcp_pair
@@ -42,12 +43,13 @@ cdef void given_back(const void *data, size_t datlen, void *extra) noexcept nogi
     owner.thread = evthread_id_()
     owner.data = data
     owner.size = datlen
-    owner.calls += 1
+    # Last, and in order with what it stands for: others wait for it.
+    ev_add_int(&owner.calls, 1)
 
 
 cdef int wait_for(Owner *owner) except -1:
     cdef double start = now()
-    while owner.calls == 0:
+    while ev_add_int(&owner.calls, 0) == 0:
         sleep_ms(1)
         assert now() - start < 20, "the memory was not given back"
     return 0
@@ -144,7 +146,7 @@ def test_owner_is_told_once():
     assert receive(right, 99_000) == data[1000:]
     wait_for(&owner)
     sleep_ms(20)
-    assert owner.calls == 1
+    assert ev_add_int(&owner.calls, 0) == 1
     assert owner.data == <const void *><char *>data and owner.size == 100_000
     assert owner.thread != evthread_id_()
     right.close()
@@ -185,7 +187,7 @@ cdef int wait_in_loop(bufferevent *bev, Owner *owner) except -1:
     cdef double start = now()
     # Something has to be pending for the loop to run.
     bufferevent_enable(bev, EV_READ)
-    while owner.calls == 0:
+    while ev_add_int(&owner.calls, 0) == 0:
         event_base_loop(bev.ev_base, EVLOOP_NONBLOCK)
         assert now() - start < 20, "the memory was not given back"
     assert owner.thread == evthread_id_()
@@ -211,18 +213,18 @@ def test_settings():
 
 # --- memory -------------------------------------------------------------------------------------------
 
-cdef long alive = 0            # what is allocated and not freed; atomic enough: one thread at a time
-cdef long until_failure = -1   # how many allocations still succeed; negative: all
-cdef long failures = 0
+# The thread that gives back allocates, too.
+cdef int alive = 0             # what is allocated and not freed
+cdef int until_failure = -1    # how many allocations still succeed; negative: all
+cdef int failures = 0
 
 
 cdef void *counted_malloc(size_t size) noexcept nogil:
-    global alive, failures, until_failure
-    if until_failure == 0:
-        failures += 1
+    if ev_load_int(&until_failure) == 0:
+        ev_add_int(&failures, 1)
         return NULL
-    until_failure -= 1
-    alive += 1
+    ev_add_int(&until_failure, -1)
+    ev_add_int(&alive, 1)
     return malloc(size)
 
 
@@ -231,20 +233,18 @@ cdef void *counted_realloc(void *memory, size_t size) noexcept nogil:
 
 
 cdef void counted_free(void *memory) noexcept nogil:
-    global alive
-    alive -= memory != NULL
+    ev_add_int(&alive, -1 if memory != NULL else 0)
     free(memory)
 
 
 def test_allocations_that_fail():
     """Then the bytes are copied; they arrive, their owner is told once, and nothing is lost."""
-    global failures, until_failure
     cdef evbuffer *buf
     cdef bufferevent *bev
     cdef Owner owner
     cdef evbuffer_zerocopy_stats stats
     cdef bytes data = DATA
-    cdef long before
+    cdef int before
     cdef int n
     evbuffer_pool_clear_()
     event_set_mem_functions(counted_malloc, counted_realloc, counted_free)
@@ -252,7 +252,7 @@ def test_allocations_that_fail():
         n = 0
         while True:
             zerocopy_forget_()
-            before = alive
+            before = ev_load_int(&alive)
             memset(&owner, 0, sizeof(owner))
             left, right = tcp_pair()
             base = make_base("poll", 0, -1, 0)
@@ -268,11 +268,11 @@ def test_allocations_that_fail():
                 buf = evbuffer_new()
             evbuffer_set_flags(buf, EVBUFFER_FLAG_ZEROCOPY)
             assert evbuffer_add_reference(buf, <char *>data, 100_000, given_back, &owner) == 0
-            failures = 0
-            until_failure = n
+            ev_store_int(&failures, 0)
+            ev_store_int(&until_failure, n)
             assert evbuffer_write(buf, left.fileno()) == 100_000
-            until_failure = -1
-            done = failures == 0
+            ev_store_int(&until_failure, -1)
+            done = ev_load_int(&failures) == 0
             evbuffer_get_zerocopy_stats(buf, &stats)
             assert done <= stats.sent
             assert receive(right, 100_000) == data
@@ -287,10 +287,10 @@ def test_allocations_that_fail():
                 sleep_ms(1)
                 assert now() - start < 20
             zerocopy_forget_()
-            assert owner.calls == 1
+            assert ev_add_int(&owner.calls, 0) == 1
             # The pool of the thread that gave back may hold a header.
             evbuffer_pool_clear_()
-            assert alive == before, (in_base, n)
+            assert ev_load_int(&alive) == before, (in_base, n)
             left.close()
             right.close()
             if done:

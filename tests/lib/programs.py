@@ -7,6 +7,7 @@ program inherits.
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 # `python -m` and `python -c` look into the current folder first, and the tree's top has the package's sources.
@@ -24,6 +25,21 @@ USUAL_TIMEOUT = 120.0
 def limit(seconds):
     """A guard against a hang: as much more than `seconds` as this run gives a test more than it usually has."""
     return seconds * float(os.environ.get("PYTEST_TIMEOUT", USUAL_TIMEOUT)) / USUAL_TIMEOUT
+
+
+def wait_for_threads_to_end():
+    """Before a fork: those that the library had begun end after some seconds without work.
+
+    The thread sanitizer looks only into children of processes with one thread. In a child of one whose other
+    thread began or ended just then, the address sanitizer's locks may be taken, by nobody.
+    """
+    if not SANITIZERS:
+        return
+    # The thread sanitizer has one itself.
+    most = 2 if "thread" in SANITIZERS else 1
+    end = time.monotonic() + 30
+    while len(os.listdir("/proc/self/task")) > most and time.monotonic() < end:
+        time.sleep(0.001)
 
 
 def environment():

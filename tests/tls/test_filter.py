@@ -5,7 +5,7 @@ import ssl
 
 import fds
 import pytest
-from tls_peers import Log, Peer, client_context, run_until, server_context, standard_context
+from tls_peers import EOF, Log, Peer, client_context, run_until, server_context, standard_context
 
 from cyevent import (
     BEV_EVENT_CONNECTED,
@@ -26,7 +26,6 @@ from cyevent import (
     bufferevent_pair,
 )
 
-EOF = BEV_EVENT_READING | BEV_EVENT_EOF
 UNDERLYING = [
     pytest.param(0, id="plain"),
     pytest.param(BEV_OPT_DEFER_CALLBACKS, id="defer"),

@@ -8,16 +8,34 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from OpenSSL import SSL
 
-from cyevent import EVLOOP_NONBLOCK
+from cyevent import (
+    BEV_EVENT_EOF,
+    BEV_EVENT_READING,
+    BEV_OPT_DEFER_CALLBACKS,
+    BEV_OPT_THREADSAFE,
+    BEV_OPT_UNLOCK_CALLBACKS,
+    EVLOOP_NONBLOCK,
+)
 
 NOW = datetime.datetime.now(datetime.timezone.utc)
 DAY = datetime.timedelta(days=1)
+
+EOF = BEV_EVENT_READING | BEV_EVENT_EOF
+OPTIONS = [
+    pytest.param(0, id="plain"),
+    pytest.param(BEV_OPT_DEFER_CALLBACKS, id="defer"),
+    pytest.param(BEV_OPT_THREADSAFE, id="lock"),
+    pytest.param(
+        BEV_OPT_THREADSAFE | BEV_OPT_DEFER_CALLBACKS | BEV_OPT_UNLOCK_CALLBACKS, id="unlocked"
+    ),
+]
 
 
 @dataclass(frozen=True)
