@@ -334,7 +334,7 @@ def test_timeouts_without_a_descriptor(base, options):
     started = clock.monotonic()
 
     def event(name):
-        return lambda bev, what: events.append((name, what, round(clock.monotonic() - started, 1)))
+        return lambda bev, what: events.append((name, what, clock.monotonic() - started))
 
     two.disable(READ)
     one.set_callbacks(event=event("one"))
@@ -346,11 +346,14 @@ def test_timeouts_without_a_descriptor(base, options):
     two.enable(WRITE)
     base.loopexit(0.5)
     base.dispatch()
-    assert events == [
-        ("one", BEV_EVENT_TIMEOUT | BEV_EVENT_WRITING, 0.1),
-        ("two", BEV_EVENT_TIMEOUT | BEV_EVENT_WRITING, 0.2),
-        ("one", BEV_EVENT_TIMEOUT | BEV_EVENT_READING, 0.3),
+    assert [(name, what) for name, what, _ in events] == [
+        ("one", BEV_EVENT_TIMEOUT | BEV_EVENT_WRITING),
+        ("two", BEV_EVENT_TIMEOUT | BEV_EVENT_WRITING),
+        ("one", BEV_EVENT_TIMEOUT | BEV_EVENT_READING),
     ]
+    # None is early; how late they are is the machine's.
+    for (_, _, elapsed), seconds in zip(events, (0.1, 0.2, 0.3), strict=True):
+        assert elapsed >= seconds
     one.close()
     two.close()
 

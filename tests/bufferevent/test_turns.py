@@ -45,8 +45,9 @@ def test_write_callback_that_always_writes(base, pair):
         try:
             ticks.append(len(right.recv(10_000_000)))
         except BlockingIOError:
-            # A connection takes its time.
-            assert fds.WINDOWS
+            # A connection takes its time; and where the loop begins late, the timer is due before the first
+            # byte has left.
+            assert fds.WINDOWS or not ticks
         if len(ticks) == 20:
             base.loopbreak()
 

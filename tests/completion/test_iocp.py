@@ -69,6 +69,20 @@ def tie_elsewhere(sock):
     return port
 
 
+def join_wholly(thread):
+    """Waits for the system's thread too, which ends a moment after Python's.
+
+    Wine would have that thread finish what it began, and when it ends just then the operation completes,
+    unfinished, with the status that it is pending."""
+    kernel = ctypes.windll.kernel32
+    kernel.OpenThread.restype = ctypes.c_void_p
+    thread.join()
+    handle = kernel.OpenThread(0x100000, False, thread.native_id)
+    if handle is not None:
+        assert kernel.WaitForSingleObject(ctypes.c_void_p(handle), 20_000) == 0
+        kernel.CloseHandle(ctypes.c_void_p(handle))
+
+
 def echo(bev):
     bev.write(bev.read())
 
@@ -392,7 +406,7 @@ def test_a_thread_that_begins_a_receive_and_ends(base, pair):
     )
     thread = threading.Thread(target=bev.enable, args=(READ,))
     thread.start()
-    thread.join()
+    join_wholly(thread)
     base.loop(EVLOOP_NONBLOCK)
     right.send(b"x")
     run_until(base, lambda: got)

@@ -223,7 +223,9 @@ def test_a_persistent_event_starts_its_timeout_again_on_each_firing(base):
     while len(seen) < 3:
         assert base.loop(cyevent.EVLOOP_ONCE) == 0
     ev.delete()
-    assert [what for what, _ in seen] == [READ, TIMEOUT, TIMEOUT]
+    # A loop that is late finds both at once.
+    assert seen[0][0] in (READ, READ | TIMEOUT)
+    assert [what for what, _ in seen[1:]] == [TIMEOUT, TIMEOUT]
     assert seen[0][1] - start >= 0.03
     assert seen[1][1] - start >= 0.03 + 0.06
     assert seen[2][1] - start >= 0.03 + 0.06 + 0.06
