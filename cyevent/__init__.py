@@ -35,7 +35,7 @@ from cyevent.core.diagnostics import (
 from cyevent.core.events import Event, Signal, Timer
 from cyevent.core.reactor import Duration, EventBase
 from cyevent.core.watch import CheckWatcher, PrepareWatcher
-from cyevent.net.listener import Listener
+from cyevent.net.pylistener import Listener
 
 if _sys.platform == "win32":
     # Puts Windows' locks in force.

@@ -36,6 +36,6 @@ from cyevent.core.reactor import Duration as Duration
 from cyevent.core.reactor import EventBase as EventBase
 from cyevent.core.watch import CheckWatcher as CheckWatcher
 from cyevent.core.watch import PrepareWatcher as PrepareWatcher
-from cyevent.net.listener import Listener as Listener
+from cyevent.net.pylistener import Listener as Listener
 
 def get_include() -> str: ...

@@ -603,7 +603,7 @@ def main():
     doors = [
         Door(path)
         for path in sorted(PACKAGE.rglob("*.pxd"))
-        if path.name not in ("__init__.pxd", "sys.pxd", "reactor.pxd")
+        if path.name not in ("__init__.pxd", "sys.pxd", "interpreter.pxd", "reactor.pxd")
         and path.with_suffix(".pyx").exists() | (path.name in ("types.pxd", "vtable.pxd"))
     ]
     TARGET.mkdir(parents=True, exist_ok=True)

@@ -4,7 +4,7 @@ cimport cython
 from cpython.ref cimport PyObject
 from cyevent.buffer.callbacks cimport *
 from cyevent.buffer.types cimport EVBUFFER_CB_ENABLED, EVBUFFER_CB_NODEFER, evbuffer_cb_info
-from cyevent.core.reactor cimport in_py_loop, py_enter, py_leave, py_loop
+from cyevent.core.interpreter cimport in_py_loop, py_enter, py_leave, py_loop
 from cyevent.core.threads cimport EVLOCK_UNLOCK
 from cyevent.core.types cimport event_base
 

@@ -3,8 +3,9 @@
 from cyevent.buffer.pyevbuffer cimport EvBuffer
 from cyevent.bufferevent.types cimport bufferevent
 from cyevent.bufferevent.pyratelimit cimport RateLimitGroup, TokenBucket
+from cyevent.core.interpreter cimport py_enter, py_leave, py_loop
 from cyevent.core.queue cimport in_loop_thread
-from cyevent.core.reactor cimport EventBase, py_enter, py_leave, py_loop
+from cyevent.core.reactor cimport EventBase
 
 cdef extern from "Python.h":
     int PyGILState_Ensure() noexcept nogil

@@ -1,6 +1,7 @@
 # Event and its kinds. An Event's struct lies in the object, so its address is the event's.
 
-from cyevent.core.reactor cimport EventBase, py_event
+from cyevent.core.interpreter cimport py_event
+from cyevent.core.reactor cimport EventBase
 
 
 cdef class Event:

@@ -17,10 +17,11 @@ from cyevent.core.event cimport (
     common_index_of_, event_active_nolock_, event_add_nolock_, event_forget_,
 )
 from cyevent.core.finalize cimport event_finalize
+from cyevent.core.interpreter cimport py_enter, py_leave, py_loop, unlock_and_wake
 from cyevent.core.log cimport debugging_
 from cyevent.core.log cimport EVENT_DEBUG_CHECK_, event_debug_flags_
 from cyevent.core.queue cimport in_loop_thread, notify_later
-from cyevent.core.reactor cimport Duration, py_enter, py_leave, py_loop, unlock_and_wake
+from cyevent.core.reactor cimport Duration
 from cyevent.core.sys cimport *
 from cyevent.core.sys cimport timeval
 from cyevent.core.threads cimport EVLOCK_LOCK, EVLOCK_UNLOCK

@@ -1,4 +1,4 @@
-"""Entering the interpreter from a loop, and EventBase."""
+"""EventBase."""
 
 from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType

@@ -1,25 +1,26 @@
-"""Entering the interpreter from a loop that runs without the GIL, and EventBase."""
+"""EventBase."""
 
 import signal as _signal
 import threading as _threading
 
 cimport cython
-from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.ref cimport PyObject
 from libc.errno cimport errno
 from libc.stdint cimport int64_t
-from libc.stdio cimport FILE
-from libc.stdlib cimport free
 from cyevent.core.arguments cimport event_bits, integer, os_error
 from cyevent.core.base cimport *
 from cyevent.core.config cimport *
 from cyevent.core.debug cimport event_debug_unassign
-from cyevent.core.inspect cimport event_base_dump_events, event_base_foreach_event
 from cyevent.core.base cimport event_base_ending_, event_base_shut_
 from cyevent.core.clock cimport ns_to_timeval
 from cyevent.core.event cimport *
 from cyevent.core.event cimport base_now, event_del_nolock_, wait_for_callback_
+from cyevent.core.interpreter cimport (
+    PyEval_RestoreThread, PyEval_SaveThread, PyThread_get_thread_ident, give_up_gil, py_enter, py_event,
+    py_leave, unlock_and_wake,
+)
 from cyevent.core.loop cimport *
+from cyevent.core.pyinspect cimport dump_text, list_events
 from cyevent.core.queue cimport (
     event_callback_activate_later_nolock_, event_callback_activate_nolock_, event_deferred_cb_init_,
     in_loop_thread, notify_later,
@@ -31,19 +32,10 @@ from cyevent.core.types cimport *
 from cyevent.core.types cimport event_config
 
 cdef extern from "Python.h":
-    PyThreadState *PyEval_SaveThread() noexcept nogil
-    void PyEval_RestoreThread(PyThreadState *state) noexcept nogil
-    int PyGILState_Ensure() noexcept nogil
-    void PyGILState_Release(int state) noexcept nogil
     int PyErr_CheckSignals() except -1
 
 cdef extern from *:
     """
-    #if PY_VERSION_HEX >= 0x030D0000
-      #define current_thread_state PyThreadState_GetUnchecked
-    #else
-      #define current_thread_state _PyThreadState_UncheckedGet
-    #endif
     /* The report goes through sys.unraisablehook, with the callback's repr and the whole traceback. */
     static void write_unraisable(PyObject *exception, PyObject *thing) {
         PyErr_SetObject((PyObject *)Py_TYPE(exception), exception);
@@ -51,63 +43,14 @@ cdef extern from *:
     }
     """
     void write_unraisable(object exception, PyObject *thing)
-    PyThreadState *current_thread_state() noexcept nogil
-
-cdef extern from *:
-    """
-    #include <stdio.h>
-    #include <stdlib.h>
-    #ifdef _WIN32
-      /* There are no streams in memory. */
-      static FILE *ev_open_text(char **text, size_t *size) { *text = NULL; *size = 0; return tmpfile(); }
-      static int ev_close_text(FILE *stream, char **text, size_t *size) {
-          long n = ftell(stream);
-          *text = n < 0 ? NULL : (char *)malloc((size_t)n + 1);
-          rewind(stream);
-          *size = *text == NULL ? 0 : fread(*text, 1, (size_t)n, stream);
-          return fclose(stream);
-      }
-    #else
-      #define ev_open_text open_memstream
-      #define ev_close_text(stream, text, size) fclose(stream)
-    #endif
-    """
-    FILE *ev_open_text(char **text, size_t *size) noexcept nogil
-    # The text is to be freed.
-    int ev_close_text(FILE *stream, char **text, size_t *size) noexcept nogil
 
 cdef enum:
     EV_IO = 0x86               # EV_READ | EV_WRITE | EV_CLOSED
     SHRINK_FROM = 1000
     COMPLETION_BY_DEFAULT = 0  # docs/backends.md
-    HELD = -1                  # py_enter(): the loop's thread has the GIL and keeps it
 
 
-# --- entering the interpreter -----------------------------------------------------------------------
-
-cdef int py_enter(py_loop *loop) noexcept nogil:
-    cdef PyThreadState *saved
-    if not in_py_loop(loop):
-        return PyGILState_Ensure()
-    saved = loop.saved
-    # It may be current although it is saved: C code in a callback took the GIL with PyGILState_Ensure, and
-    # what it ran led here.
-    if saved != NULL and current_thread_state() != saved:
-        PyEval_RestoreThread(saved)
-        loop.saved = NULL
-    return HELD
-
-
-cdef void py_leave(py_loop *loop, int token) noexcept nogil:
-    if token != HELD:
-        PyGILState_Release(token)
-
-
-cdef void give_up_gil(void *arg) noexcept nogil:
-    cdef py_loop *loop = <py_loop *>arg
-    if loop.saved == NULL and in_py_loop(loop):
-        loop.saved = PyEval_SaveThread()
-
+# --- what the loop calls ----------------------------------------------------------------------------
 
 cdef void run_signal_handlers(void *arg) noexcept nogil:
     """Runs what Python's signal module has noted; a handler's exception ends the loop and is raised from
@@ -190,20 +133,6 @@ cdef class Duration:
 
 
 # --- the base ---------------------------------------------------------------------------------------
-
-cdef int collect_event(const event_base *base, const event *ev, void *arg) noexcept nogil:
-    if ev.evcb.flags & EVLIST_BINDING:
-        (<void (*)(void *, PyObject *) noexcept nogil>append_event)(
-            arg, (<py_event *>ev.evcb.arg).object)
-    return 0
-
-
-cdef void append_event(void *events, PyObject *thing) noexcept:
-    try:
-        (<list>events).append(<object>thing)
-    except MemoryError:
-        pass
-
 
 cdef class EventBase:
     """An event loop and everything that waits in it.
@@ -619,26 +548,12 @@ cdef class EventBase:
 
     def dump_events(self, file):
         """Writes a line for each event to `file`, anything with write(str)."""
-        cdef event_base *base = self.checked()
-        cdef char *text = NULL
-        cdef size_t size = 0
-        cdef FILE *stream = ev_open_text(&text, &size)
-        if stream == NULL:
-            raise MemoryError()
-        event_base_dump_events(base, stream)
-        ev_close_text(stream, &text, &size)
-        try:
-            written = PyBytes_FromStringAndSize(text, size).decode()
-        finally:
-            free(text)
-        file.write(written)
+        file.write(dump_text(self.checked()))
 
     def __iter__(self):
         """Iterates over the Events that were pending or active when it began, each once. Events made in C are
         left out."""
-        cdef list events = []
-        event_base_foreach_event(self.checked(), collect_event, <void *>events)
-        return iter(events)
+        return iter(list_events(self.checked()))
 
     # Time.
 

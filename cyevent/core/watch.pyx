@@ -4,7 +4,8 @@ cimport cython
 from cpython.ref cimport PyObject
 from cyevent.core.memory cimport mm_free, mm_malloc
 from cyevent.core.arguments cimport check_callable
-from cyevent.core.reactor cimport EventBase, py_enter, py_leave, py_loop
+from cyevent.core.interpreter cimport py_enter, py_leave, py_loop
+from cyevent.core.reactor cimport EventBase
 from cyevent.core.queue cimport in_loop_thread
 from cyevent.core.sys cimport EINVAL, set_errno
 from cyevent.core.threads cimport EVLOCK_LOCK, EVLOCK_UNLOCK, evthread_cond_wait_

@@ -1,11 +1,8 @@
 # Listeners: a bound socket whose connections are accepted in batches and handed to a callback.
 
-from libc.stdint cimport uint8_t
-from cpython.ref cimport PyObject
 from cyevent.core.sys cimport evutil_socket_t, sockaddr
 from cyevent.completion.port cimport completion
 from cyevent.core.types cimport event, event_base
-from cyevent.core.reactor cimport EventBase
 
 cdef enum:
     LEV_OPT_LEAVE_SOCKETS_BLOCKING = 0x001
@@ -56,20 +53,3 @@ cdef void evconnlistener_set_cb(evconnlistener *lev, evconnlistener_cb cb, void 
 # Called, with errno set, when accepting failed for a reason that does not pass by itself.
 cdef void evconnlistener_set_error_cb(evconnlistener *lev,
                                       evconnlistener_errorcb errorcb) noexcept nogil
-
-
-cdef class Listener:
-    cdef evconnlistener *lev   # owned; NULL once closed
-    cdef EventBase owner
-    cdef object callback_
-    cdef object error_
-    cdef object unlink_path    # the Unix socket's file, removed by close()
-    cdef int users             # calls that use `lev` without the GIL
-    cdef evconnlistener *doomed    # closed meanwhile: the last of them frees it
-    cdef object __weakref__
-
-    cdef evconnlistener *live(self) except NULL
-    # Between them the struct stays, whoever closes the listener. What takes its lock runs without the GIL:
-    # the holder of the lock may be waiting for the GIL.
-    cdef evconnlistener *enter(self) except NULL
-    cdef void leave(self) noexcept
