@@ -31,6 +31,7 @@ from cyevent.bufferevent.ssl_completion cimport *
 from cyevent.bufferevent.ssl_library cimport *
 from cyevent.bufferevent.ssl_library cimport openssl_functions
 from cyevent.core.sys cimport *
+from cyevent.core.types cimport event_base
 from cyevent.net.util cimport would_block
 
 cdef enum:
@@ -450,7 +451,11 @@ cdef void ssl_reclaim_(bufferevent_ssl *s) noexcept nogil:
 
 
 cdef void ssl_close_notify_(bufferevent_ssl *s) noexcept nogil:
+    cdef event_base *base = s.p.bev.ev_base
     if s.finished or s.failed or s.state != BUFFEREVENT_SSL_OPEN:
+        return
+    if base != NULL and base.process != ev_process_id():
+        # A forked child's copy: the connection is the parent's, and goes on.
         return
     s.finished = True
     forget_errors()

@@ -38,6 +38,19 @@ def test_close_says_goodbye(base, tls_pair, version):
     assert theirs.errors[1] is None
 
 
+def test_a_child_that_closes_says_no_goodbye(base, tls_pair, version, in_child):
+    """It is the parent's connection."""
+    client, server, mine, theirs = tls_pair(version)
+    run_until(base, lambda: mine.events and theirs.events)
+    in_child(base.close)
+    client.write(b"still here")
+    run_until(base, lambda: theirs.received == b"still here")
+    assert len(theirs.events) == 1
+    server.write(b"so am I")
+    run_until(base, lambda: mine.received == b"so am I")
+    assert len(mine.events) == 1
+
+
 def test_half_close(base, tls_pair, version):
     """After BEV_FINISHED the peer hears the end behind the bytes, and can still answer."""
     client, server, mine, theirs = tls_pair(version)
